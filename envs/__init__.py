@@ -1,0 +1,49 @@
+"""Environments, all behind gymnax 1.0's `Environment`.
+
+The engine resets by itself, so it uses four functions, each of one environment and made to be vmapped:
+
+    obs, state = env.reset_env(key, params)
+    obs, state, reward, terminated, info = env.step_env(key, state, action, params)
+    truncated = env.is_truncated(state, params)
+    params = env.default_params
+
+and the inherited `env.reset`, `env.step` (which resets automatically) work too. Every environment from `make` keeps to
+this contract, tested over all of them in `tests/envs`:
+
+- `obs` has the shape and dtype of `env.observation_space(params)`, float32 for a Box, int32 for a Discrete space;
+- `obs` and `state` have the same structure, shapes and dtypes from a reset and from a step, and no weak types;
+- `reward` is float32, `[]` or `env.reward_shape`; `terminated` and `truncated` are bool `[]`;
+- `terminated` never includes the time limit. Both flags may be set at once: then the state is terminal;
+- the time limit is `params.max_steps_in_episode`, an int;
+- `info` has the same keys at every step.
+"""
+
+from jaxrl.envs import probe as _probe
+from jaxrl.envs.base import (
+    Environment,
+    EnvironmentTransform,
+    EnvParams,
+    EnvState,
+    action_mask,
+    is_discrete,
+    reward_shape,
+    strong,
+)
+from jaxrl.envs.registry import make, register, registered, with_params
+
+__all__ = [
+    "EnvParams",
+    "EnvState",
+    "Environment",
+    "EnvironmentTransform",
+    "action_mask",
+    "is_discrete",
+    "make",
+    "register",
+    "registered",
+    "reward_shape",
+    "strong",
+    "with_params",
+]
+
+_probe.register_all(register)

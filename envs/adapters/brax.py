@@ -1,0 +1,55 @@
+"""brax's environments on its four physics backends."""
+
+import contextlib
+import inspect
+import io
+import warnings
+from collections.abc import Callable
+
+with contextlib.redirect_stdout(io.StringIO()):  # mujoco.mjx prints that its optional backend warp is absent
+    from brax import envs
+
+from jaxrl.envs.adapters.physics import Physics
+
+from jaxrl.errors import InvalidArgument
+
+BACKENDS = ("spring", "positional", "generalized", "mjx")
+EPISODE_LENGTH = 1000  # what brax.envs.create uses for all of them
+
+
+def names() -> list[str]:
+    """Names of brax's environments, without the test double `fast`."""
+    return [name for name in envs._envs if name != "fast"]
+
+
+def factory(name: str) -> Callable[..., Physics]:
+    """A function that makes the environment from its settings; its signature lists them.
+
+    Settings are the keyword arguments of the brax class (`backend`, reward weights, `n_frames` ...). `backend`, where
+    it is not given, is brax's default, "generalized". Actions are in [-1, 1]: where an actuator's range is another one
+    (inverted_pendulum, pusher, humanoid, humanoidstandup), the brax environment rescales by itself.
+    """
+    cls = envs._envs[name]
+    signature = inspect.signature(cls)
+    inherited = [
+        inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for p in ("n_frames", "debug")
+        if p not in signature.parameters
+    ]
+    own = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in signature.parameters.values()
+        if p.kind != inspect.Parameter.VAR_KEYWORD
+    ]
+
+    def make(**settings):
+        backend = settings.get("backend", "generalized")
+        if backend not in BACKENDS:
+            raise InvalidArgument("backend", backend, f"one of {', '.join(BACKENDS)}")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Brax System, piplines and environments")
+            env = cls(**settings)
+        return Physics(env, f"brax/{name}", "pipeline_state", -1.0, 1.0, EPISODE_LENGTH)
+
+    make.__signature__ = inspect.Signature(own + inherited)
+    return make
