@@ -20,7 +20,7 @@ from jaxrl.envs.base import Environment, EnvironmentTransform
 
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
-_SUITES = {"brax": "brax"}  # prefix: the package it needs
+_SUITES = {"brax": "brax", "playground": "mujoco_playground", "jumanji": "jumanji"}  # prefix: the package it needs
 
 
 def register(env_id: str, factory: Callable[..., Environment]) -> None:
@@ -145,6 +145,8 @@ def _factory(env_id: str) -> Callable[..., Environment]:
         if importlib.util.find_spec(_SUITES[prefix]) is None:
             raise UserError(f"{env_id} needs a package that is not installed: pip install 'jaxrl[{prefix}]'")
         suite = _suite(prefix)
+        if name in suite.REFUSED:
+            raise UserError(f"{env_id} is not supported: {suite.REFUSED[name]}")
         if name in suite.names():
             return suite.factory(name)
     elif env_id in gymnax.registered_envs:

@@ -9,6 +9,8 @@ from flax import struct
 from gymnax.environments import spaces
 from jaxrl.envs.base import Environment, EnvParams, EnvState, strong
 
+from jaxrl.errors import UserError
+
 
 @struct.dataclass
 class PhysicsState(EnvState):
@@ -66,7 +68,11 @@ class Physics(Environment[PhysicsState, PhysicsParams]):
         return jax.eval_shape(self.env.reset, jax.random.key_data(jax.random.key(0)))
 
     def _observation(self, obs: Any) -> jax.Array:
-        return jnp.asarray(obs["state"] if isinstance(obs, dict) else obs, jnp.float32)
+        if isinstance(obs, dict):
+            if "state" not in obs:
+                raise UserError(f"{self.name}: observations {sorted(obs)} have no entry 'state'")
+            obs = obs["state"]
+        return jnp.asarray(obs, jnp.float32)
 
     def reset_env(self, key, params):
         """Observation `[observation]` and state."""
