@@ -1,0 +1,23 @@
+"""jaxrl: reinforcement learning research in JAX, thousands of seeds in one program."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from jaxrl.devices import use_all_cores
+from jaxrl.errors import InvalidArgument, UserError
+
+if TYPE_CHECKING:
+    from jaxrl.algorithms.ppo import PPO
+    from jaxrl.engine.train import Result, train
+    from jaxrl.envs import make
+
+# Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
+_LAZY = {"PPO": "algorithms.ppo", "Result": "engine.train", "make": "envs", "train": "engine.train"}
+
+__all__ = ["PPO", "InvalidArgument", "Result", "UserError", "make", "train", "use_all_cores"]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'jaxrl' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"jaxrl.{_LAZY[name]}"), name)

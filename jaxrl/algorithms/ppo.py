@@ -1,0 +1,207 @@
+"""Proximal policy optimisation (Schulman et al. 2017)."""
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
+
+from jaxrl.advantages.returns import ValuedTransitions, gae, values_of
+from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
+from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.descend import descend
+from jaxrl.core.types import Algorithm, Policy
+from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
+from jaxrl.losses.value import clipped_squared_error, squared_error
+from jaxrl.networks.actor_critic import ActorCritic
+from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN
+from jaxrl.policies.bases import categorical, clipped, gaussian, squash
+from jaxrl.sources.rollout import ResetPolicy, rollout
+from jaxrl.errors import InvalidArgument
+
+INFINITY = float("inf")
+
+
+@struct.dataclass
+class PPO:
+    """Proximal policy optimisation with clipped ratios, generalised advantages and time limits bootstrapped through."""
+
+    learning_rate: float = 2.5e-4
+    """Adam's step size."""
+    gamma: float = 0.99
+    """Discount factor."""
+    gae_lambda: float = 0.95
+    """Trace decay of the generalised advantage estimate."""
+    clip: float = 0.2
+    """The probability ratio is clipped to 1 - clip .. 1 + clip."""
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy bonus."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this global norm."""
+    target_kl: float | None = None
+    """An iteration's remaining minibatches are skipped once the approximate KL exceeds this; none by default."""
+    num_envs: int = static(4)
+    """Environments of each member."""
+    num_steps: int = static(128)
+    """Steps of each environment in an iteration."""
+    num_epochs: int = static(4)
+    """Passes over an iteration's transitions."""
+    num_minibatches: int = static(4)
+    """Gradient steps of each pass."""
+    network: Literal["mlp", "minatar"] = static("mlp")
+    """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
+    hidden_sizes: tuple[int, ...] = static((64, 64))
+    """Widths of the dense layers."""
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
+    """Nonlinearity of every layer but the heads."""
+    shared_torso: bool = static(False)
+    """One torso for actor and critic, instead of one each."""
+    squash: bool = static(False)
+    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
+    clip_value: bool = static(False)
+    """Clip the value loss too, to within clip of the old values."""
+    normalise_observations: bool = static(False)
+    """Standardise observations by their running moments."""
+    scale_rewards: bool = static(False)
+    """Divide rewards by the running deviation of the discounted return."""
+    anneal_learning_rate: bool = static(False)
+    """Let the step size fall linearly to 0 over the run."""
+    reset: ResetPolicy = static("pool")
+    """Where new episodes start: fresh, pool or cached; see jaxrl.sources.rollout."""
+
+    def check(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
+        check_within(
+            self,
+            learning_rate=(0, INFINITY),
+            gamma=(0, 1),
+            gae_lambda=(0, 1),
+            clip=(0, INFINITY),
+            entropy_coefficient=(0, INFINITY),
+            value_coefficient=(0, INFINITY),
+            max_grad_norm=(0, INFINITY),
+            target_kl=(0, INFINITY),
+            num_envs=(1, INFINITY),
+            num_steps=(1, INFINITY),
+            num_epochs=(1, INFINITY),
+            num_minibatches=(1, INFINITY),
+        )
+        check_one_of(
+            self, network=("mlp", "minatar"), activation=tuple(ACTIVATIONS), reset=get_args(ResetPolicy)
+        )
+        check_divides(self.num_envs * self.num_steps, self.num_minibatches)
+        if any(size < 1 for size in self.hidden_sizes):
+            raise InvalidArgument("hidden_sizes", self.hidden_sizes, "must be positive widths")
+        shape = env.observation_space(env_params).shape
+        if self.network == "minatar" and len(shape) != 3:
+            raise InvalidArgument("network", self.network, f"needs observations [height, width, channels], not {shape}")
+        if self.squash and isinstance(env.action_space(env_params), spaces.Discrete):
+            raise InvalidArgument("squash", self.squash, "must be False for an environment with discrete actions")
+
+    def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
+        """The algorithm on an environment.
+
+        Args:
+            env_params: the environment's own by default.
+            updates: of the whole run; the horizon of ``anneal_learning_rate``, which needs it.
+        """
+        env_params = env.default_params if env_params is None else env_params
+        network, policy = actor_critic(self, env, env_params)
+        estimate = gae(self.gamma, self.gae_lambda)
+
+        def label(state, batch, key) -> Minibatch:
+            del key
+            value, next_value = values_of(
+                lambda obs: network.apply(state.params, obs, method="critic"), batch, env_params.max_steps_in_episode
+            )
+            valued = ValuedTransitions(batch.reward, batch.discount, batch.cut, value, next_value)
+            advantage, _ = estimate.update(jnp.zeros_like(value), valued, estimate.init())
+            return Minibatch(
+                batch.obs,
+                batch.extras["policy_action"],
+                batch.extras["log_prob"],
+                advantage,
+                advantage + value,
+                value if self.clip_value else None,
+            )
+
+        def loss(params, batch: Minibatch, key):
+            log_prob, entropy = policy.log_prob(params, batch.obs, batch.action, key)
+            value = network.apply(params, batch.obs, method="critic")
+            advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+            policy_loss = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
+            if self.clip_value:
+                value_loss = clipped_squared_error(value, batch.value, batch.target, self.clip).mean()
+            else:
+                value_loss = squared_error(value, batch.target).mean()
+            entropy = entropy.mean()
+            total = policy_loss + self.value_coefficient * value_loss - self.entropy_coefficient * entropy
+            return total, {
+                "policy_loss": policy_loss,
+                "value_loss": value_loss,
+                "entropy": entropy,
+                "approximate_kl": approximate_kl(log_prob, batch.log_prob).mean(),
+            }
+
+        learning_rate = self.learning_rate
+        if self.anneal_learning_rate:
+            if updates is None:
+                raise InvalidArgument("updates", updates, "must be given when the learning rate is annealed")
+            learning_rate = optax.linear_schedule(
+                self.learning_rate, 0.0, updates * self.num_epochs * self.num_minibatches
+            )
+        optimiser = optax.chain(
+            optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5)
+        )
+        stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
+
+        learner = descend(policy.init, loss, optimiser, policy)
+        learner = minibatched(learner, self.num_epochs, self.num_minibatches, stop)
+        learner = relabel(learner, label)
+        if self.scale_rewards:
+            learner = scaled_rewards(learner, self.num_envs, self.gamma)
+        if self.normalise_observations:
+            learner = normalised(learner, env.observation_space(env_params).shape)
+        return iterate(rollout(env, env_params, self.num_envs, self.num_steps, self.reset), learner)
+
+
+class Minibatch(NamedTuple):
+    """What the loss looks at; leaves ``[B, ...]``."""
+
+    obs: Any
+    action: Any
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+    """of the value: advantage plus old value"""
+    value: jax.Array | None
+    """the old value, where it is needed"""
+
+
+def actor_critic(config: PPO, env: Environment, env_params: Any) -> tuple[ActorCritic, Policy]:
+    """Networks and policy that fit an environment's spaces."""
+    space = env.action_space(env_params)
+    discrete = isinstance(space, spaces.Discrete)
+    torso = {"mlp": MLP, "minatar": MinAtarCNN}[config.network]
+    network = ActorCritic(
+        torso=lambda: torso(config.hidden_sizes, config.activation),
+        outputs=space.n if discrete else space.shape[0],
+        log_std=not discrete,
+        shared=config.shared_torso,
+    )
+
+    def init(key):
+        return network.init(key, jnp.zeros(env.observation_space(env_params).shape))
+
+    def actor(params, obs):
+        return network.apply(params, obs, method="actor")
+
+    if discrete:
+        return network, categorical(init, actor)
+    bounded = squash if config.squash else clipped
+    return network, bounded(gaussian(init, actor), space.low, space.high)

@@ -1,0 +1,43 @@
+"""How CPU cores become devices. Imports nothing that uses jax's devices, so that it can run before they are fixed."""
+
+import os
+
+import jax
+
+from jaxrl.errors import InvalidArgument, UserError
+
+CPU_FLAGS = (
+    # XLA's own thread pool slows small work down; with one device a core, members are what runs in parallel.
+    "--xla_cpu_multi_thread_eigen=false",
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+)
+
+
+def use_all_cores(cores: int | None = None) -> None:
+    """Makes every CPU core a device, so that members are spread over the cores. Accelerators are left alone.
+
+    Call it right after importing jaxrl: jax fixes its devices at their first use, and importing gymnax is one.
+
+    Args:
+        cores: how many devices; by default the cores this process may run on.
+
+    Raises:
+        InvalidArgument: for less than one core.
+        UserError: if jax's devices are fixed already, to another number.
+    """
+    if cores is not None and cores < 1:
+        raise InvalidArgument("cores", cores, "must be at least 1")
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    flags = os.environ.get("XLA_FLAGS", "")
+    missing = [flag for flag in CPU_FLAGS if flag.split("=")[0] not in flags]
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError as error:
+        if jax.device_count() == cores:
+            return
+        raise UserError(
+            "use_all_cores: jax has fixed its devices already; call it right after `import jaxrl`, before gymnax or an"
+            " environment is imported"
+        ) from error
+    os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()

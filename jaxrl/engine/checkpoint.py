@@ -1,0 +1,99 @@
+"""Checkpoints of the whole state: complete or absent, verified when read."""
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+from jaxrl.errors import UserError
+
+KEEP = 2
+"""complete checkpoints kept; with two, a damaged newest one costs one interval and not the run"""
+
+
+def save(directory: Path, updates: int, state: Any) -> None:
+    """Writes ``state`` as ``directory/<updates>``, which appears only once it is complete.
+
+    Orbax writes into a temporary folder; a manifest with the size and checksum of each file follows; a rename makes it
+    a checkpoint. Killed at any moment, the folder holds what it held before.
+
+    Raises:
+        UserError: if the disk refuses. The checkpoints already there are left whole.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    final, temporary = directory / f"{updates:012d}", directory / f".writing-{updates:012d}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        ocp.save(temporary.absolute(), state)
+        manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
+        with open(temporary / "manifest.json", "w") as file:
+            json.dump(manifest, file)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+    except Exception as error:  # orbax and tensorstore wrap a full disk in several types
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(f"directory={str(directory)!r}: cannot write a checkpoint: {brief(error)}") from error
+    for old in complete(directory)[:-KEEP]:
+        shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
+
+
+def complete(directory: Path) -> list[int]:
+    """Updates after which there is a checkpoint, ascending."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and (p / "manifest.json").exists())
+
+
+def load_latest(directory: Path, abstract_state: Any) -> tuple[int, Any, list[str]]:
+    """The newest checkpoint that verifies.
+
+    Args:
+        abstract_state: tree of ``jax.ShapeDtypeStruct`` to restore into.
+
+    Returns:
+        updates, state, and a warning for each newer checkpoint that is damaged. Without any usable checkpoint the
+        updates are 0 and the state is None.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    warnings = []
+    for updates in reversed(complete(directory)):
+        path = directory / f"{updates:012d}"
+        try:
+            verify(path)
+            return updates, ocp.load(path.absolute(), abstract_state), warnings
+        except Exception as error:  # whatever is wrong with it, the one before may be whole
+            warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
+    return 0, None, warnings
+
+
+def verify(path: Path) -> None:
+    """Raises ValueError naming the first file that is not as it was written."""
+    for name, expected in json.loads((path / "manifest.json").read_text()).items():
+        file = path / name
+        if not file.exists():
+            raise ValueError(f"{name} is missing")
+        if checksum(file) != expected:
+            raise ValueError(f"{name} has changed")
+
+
+def checksum(file: Path) -> list[int]:
+    """Size and CRC-32."""
+    size = crc = 0
+    with open(file, "rb") as stream:
+        while block := stream.read(2**20):
+            size += len(block)
+            crc = zlib.crc32(block, crc)
+    return [size, crc]
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+

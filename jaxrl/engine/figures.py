@@ -1,0 +1,77 @@
+"""What a run looks like: its picture and its summary."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrl.engine.program import FINITE
+from jaxrl.stats import interquartile_interval
+
+
+def judged_metric(names: Any) -> str | None:
+    """The metric a run is judged by: greedy returns if there are, else those of training."""
+    return next((name for name in ("evaluation_return", "episode_return") if name in names), None)
+
+
+def learning_curve(directory: Path) -> Path:
+    """Draws ``figures/learning_curve.png``: interquartile mean over seeds with its 95% band, all members faint behind."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from jaxrl.engine.run_directory import read_metrics
+
+    table = read_metrics(directory)
+    metric = judged_metric(table.columns)
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    if metric is not None:
+        table = table[(table["frozen_at"] == FINITE) & np.isfinite(table[metric])]
+        for color, (config, of_config) in zip(_colors(), table.groupby("config")):
+            for _, member in list(of_config.groupby("member"))[:256]:
+                axes.plot(member["environment_steps"], member[metric], color=color, alpha=0.12, linewidth=0.7)
+            points = [(steps, interquartile_interval(rows[metric])) for steps, rows in of_config.groupby("environment_steps")]
+            steps = [step for step, _ in points]
+            name = f"config {config}" if table["config"].nunique() > 1 else "interquartile mean"
+            axes.plot(steps, [p.value for _, p in points], color=color, linewidth=2, label=f"{name}, {of_config['member'].nunique()} members")
+            axes.fill_between(steps, [p.low for _, p in points], [p.high for _, p in points], color=color, alpha=0.3)
+        if len(table):
+            axes.legend(frameon=False)
+    axes.set_xlabel("environment steps per member")
+    axes.set_ylabel((metric or "").replace("_", " "))
+    axes.set_title(directory.resolve().name)
+    axes.spines[["top", "right"]].set_visible(False)
+    target = directory / "figures" / "learning_curve.png"
+    target.parent.mkdir(exist_ok=True)
+    figure.savefig(target, dpi=150)
+    plt.close(figure)
+    return target
+
+
+def _colors():
+    import itertools
+
+    return itertools.cycle(f"C{i}" for i in range(10))
+
+
+def summarise(result: Any) -> dict[str, Any]:
+    """The summary of a run as JSON has it: final metrics with intervals over the members that stayed finite, and times."""
+    healthy = [m for m in range(len(result.members)) if m not in result.frozen]
+    final = {}
+    for name, values in result.metrics.items():
+        last = values[healthy, -1]
+        last = last[np.isfinite(last)]
+        if name != "frozen_at" and len(last):
+            final[name] = interquartile_interval(last, resamples=1000)._asdict() | {"members": len(last)}
+    return {
+        "members": len(result.members),
+        "environment_steps_per_member": int(result.environment_steps[-1]),
+        "final": final,
+        "frozen_members": {str(member): update for member, update in result.frozen.items()},
+        "seconds": result.seconds,
+        "steps_per_second": None if np.isnan(result.steps_per_second) else result.steps_per_second,
+        "layout": vars(result.layout),
+    }
+
+

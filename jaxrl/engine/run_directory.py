@@ -1,0 +1,166 @@
+"""A run's directory: what was asked, what came of it, and what it takes to go on.
+
+``config.json``, ``metrics/<evaluation>.parquet``, ``checkpoints/<updates>/``, ``figures/``, ``summary.json``.
+"""
+
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxrl.engine import checkpoint
+from jaxrl.engine.sinks import Sink
+from jaxrl.errors import UserError
+
+PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "gymnax", "brax", "mujoco", "orbax-checkpoint", "numpy")
+
+
+class RunDirectory(Sink):
+    """Keeps the rows and the checkpoints of one run, and finds them again."""
+
+    def __init__(self, path: Path, lock: Any):
+        self.path = path
+        self.lock = lock
+        self.messages: list[str] = []
+
+    @classmethod
+    def open(cls, path: Path, request: dict[str, Any], *, resume: bool, overwrite: bool) -> "RunDirectory":
+        """Takes a directory for a run, new or begun.
+
+        Raises:
+            UserError: if it cannot be written to, is in use, or holds another run.
+        """
+        try:
+            if overwrite and (path / "config.json").exists():
+                for name in ("config.json", "summary.json", "metrics", "checkpoints", "figures"):
+                    target = path / name
+                    shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            (path / "metrics").mkdir(parents=True, exist_ok=True)
+            lock = open(path / ".lock", "w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"directory={str(path)!r}: another process is training into it") from error
+        except OSError as error:
+            raise UserError(f"directory={str(path)!r}: cannot be written to ({error.strerror})") from error
+        run = cls(path, lock)
+        config = path / "config.json"
+        if config.exists():
+            if not resume:
+                raise UserError(f"directory={str(path)!r}: holds a run; resume it, overwrite it or choose another")
+            difference = differences(json.loads(config.read_text())["request"], json.loads(json.dumps(request)))
+            if difference:
+                raise UserError(
+                    f"directory={str(path)!r}: holds another run, which differs in {'; '.join(difference)};"
+                    " use --overwrite or a new directory"
+                )
+        else:
+            run.write_json("config.json", {"request": request, "made_with": provenance()})
+        return run
+
+    def save(self, updates: int, state: Any) -> None:
+        """Writes a checkpoint."""
+        checkpoint.save(self.path / "checkpoints", updates, state)
+
+    def restore(self, abstract_state: Any, schedule: list[int]) -> tuple[int, Any, list[dict[str, np.ndarray]]]:
+        """The last whole checkpoint: updates done, state, and the metrics of the evaluations before it."""
+        done, state, warnings = checkpoint.load_latest(self.path / "checkpoints", abstract_state)
+        self.messages += warnings
+        for warning in warnings:
+            print(warning, file=sys.stderr)
+        finished = sum(target <= done for target in schedule)
+        history = []
+        for file in sorted((self.path / "metrics").glob("*.parquet")):
+            if int(file.stem) >= finished:
+                file.unlink()
+                continue
+            table = pd.read_parquet(file)
+            names = table.columns[table.columns.get_loc("wall_seconds") + 1 :]
+            history.append({name: table[name].to_numpy() for name in names})
+        return done, state, history
+
+    def write(self, evaluation: int, rows: pd.DataFrame) -> None:
+        """Writes the rows of one evaluation, whole or not at all."""
+        target = self.path / "metrics" / f"{evaluation:06d}.parquet"
+        temporary = target.with_suffix(".writing")
+        try:
+            rows.to_parquet(temporary, index=False)
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(f"directory={str(self.path)!r}: cannot write metrics ({error.strerror or error})") from error
+
+    def finish(self, result: Any) -> None:
+        """Writes the summary and the picture of a run that has ended."""
+        from jaxrl.engine.figures import learning_curve, summarise
+
+        self.write_json("summary.json", summarise(result) | {"warnings": self.messages})
+        learning_curve(self.path)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        temporary = self.path / f".{name}.writing"
+        try:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            os.replace(temporary, self.path / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(f"directory={str(self.path)!r}: cannot write {name} ({error.strerror or error})") from error
+
+    def close(self) -> None:
+        self.lock.close()
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """All rows of a run's directory, one a member and evaluation."""
+    files = sorted((path / "metrics").glob("*.parquet"))
+    if not files:
+        raise UserError(f"directory={str(path)!r}: holds no metrics")
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Where two JSON values differ, as ``name: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [d for key in sorted({*old, *new}) for d in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
+    return [] if old == new else [f"{name}: {old} -> {new}"]
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, devices and commit: what a result depends on beside its request."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "machine": platform.platform(),
+        "commit": commit(),
+        "command": sys.argv,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source this package was imported from, ``+`` behind it if there are changes; None without git."""
+    here = Path(__file__).parent
+    try:
+        git = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,125 @@
+"""Who is told how a run goes."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jaxrl.errors import UserError
+
+
+class Sink:
+    """Is told of a run; overrides what it cares about. All calls come from the host, between two chunks."""
+
+    def begin(self, plan: str, updates: int) -> None:
+        """Before compilation: the plan in words, and the updates of the whole run."""
+
+    def say(self, message: str) -> None:
+        """Something a person may want to know."""
+
+    def progress(self, done: int, steps_per_second: float, seconds_left: float, latest: dict[str, float]) -> None:
+        """After every chunk: updates done, speed of all members together, and the latest metrics' means."""
+
+    def write(self, evaluation: int, rows: pd.DataFrame) -> None:
+        """After every evaluation: one row a member."""
+
+    def close(self) -> None:
+        """At the end, also after an error."""
+
+
+class Progress(Sink):
+    """A line in the terminal: updates, steps a second, time left, mean return. Compile time is said apart."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=Console(stderr=True),
+        )
+        self.task = None
+
+    def begin(self, plan: str, updates: int) -> None:
+        self.bar.start()
+        self.bar.console.print(plan, highlight=False)
+        self.task = self.bar.add_task("compiling", total=updates, status="")
+
+    def say(self, message: str) -> None:
+        self.bar.console.print(message, highlight=False)
+
+    def progress(self, done: int, steps_per_second: float, seconds_left: float, latest: dict[str, float]) -> None:
+        minutes, seconds = divmod(round(seconds_left), 60)
+        value = latest.get("evaluation_return", latest.get("episode_return"))
+        shown = "" if value is None else f", return {value:.4g}"
+        self.bar.update(
+            self.task,
+            description="training",
+            completed=done,
+            status=f"{steps_per_second:,.0f} steps/s, {minutes}:{seconds:02d} left{shown}",
+        )
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class TensorBoard(Sink):
+    """Mean, least and greatest value of each metric over members, as TensorBoard scalars over environment steps.
+
+    Raises:
+        UserError: if no writer is installed.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        if importlib.util.find_spec("tensorboardX") is None:
+            raise UserError("tensorboard: needs tensorboardX: pip install 'jaxrl[tensorboard]'")
+        from tensorboardX import SummaryWriter
+
+        self.writer = SummaryWriter(str(directory))
+
+    def write(self, evaluation: int, rows: pd.DataFrame) -> None:
+        for name, (step, values) in scalars(rows).items():
+            self.writer.add_scalar(name, values, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class WeightsAndBiases(Sink):
+    """The same scalars to Weights & Biases.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        if importlib.util.find_spec("wandb") is None:
+            raise UserError("wandb: is not installed: pip install 'jaxrl[wandb]'")
+        import wandb
+
+        self.run = wandb.init(**settings)
+
+    def write(self, evaluation: int, rows: pd.DataFrame) -> None:
+        values = scalars(rows)
+        step = next(iter(values.values()))[0]
+        self.run.log({name: value for name, (_, value) in values.items()}, step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def scalars(rows: pd.DataFrame) -> dict[str, tuple[int, float]]:
+    """``metric/mean``, ``metric/min`` and ``metric/max`` over members, each with its environment step."""
+    step = int(rows["environment_steps"].iloc[0])
+    metrics = rows.iloc[:, rows.columns.get_loc("wall_seconds") + 1 :]
+    return {
+        f"{name}/{statistic}": (step, float(getattr(metrics[name], statistic)()))
+        for name in metrics.columns
+        for statistic in ("mean", "min", "max")
+    }

@@ -1,0 +1,95 @@
+"""Policies with a likelihood in closed form: categorical and Gaussian, and the maps of the Gaussian into a box."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.core.types import Key, Policy, PyTree
+
+
+def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree], jax.Array]) -> Policy:
+    """Actions ``0 .. A - 1`` with probabilities ``softmax(logits(params, obs))``, logits ``[..., A]``."""
+
+    def sample(params, obs, key):
+        log_probs = jax.nn.log_softmax(logits(params, obs))
+        # Inverse transform sampling: one uniform an action, where the Gumbel trick takes one and two logarithms a logit.
+        cumulative = jnp.cumsum(jnp.exp(log_probs[..., :-1]), axis=-1)
+        uniform = jax.random.uniform(key, (*log_probs.shape[:-1], 1))
+        action = jnp.sum(uniform >= cumulative, axis=-1, dtype=jnp.int32)
+        return action, select_action(log_probs, action)
+
+    def log_prob(params, obs, action, key):
+        del key
+        log_probs = jax.nn.log_softmax(logits(params, obs))
+        entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        return select_action(log_probs, action), entropy
+
+    def mode(params, obs):
+        return jnp.argmax(logits(params, obs), axis=-1).astype(jnp.int32)
+
+    return Policy(init, sample, log_prob, mode)
+
+
+def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
+    """``values[..., action]``: ``[..., A], [...] -> [...]``. By a mask, since a gather and its scatter gradient cost more."""
+    chosen = action[..., None] == jnp.arange(values.shape[-1])
+    return jnp.sum(jnp.where(chosen, values, 0), axis=-1)
+
+
+def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, PyTree], tuple]) -> Policy:
+    """Actions ``[..., A]`` from a normal distribution with a diagonal covariance; unbounded."""
+    log_normaliser = 0.5 * math.log(2 * math.pi)
+
+    def density(noise, log_std):
+        return jnp.sum(-0.5 * jnp.square(noise) - log_std - log_normaliser, axis=-1)
+
+    def sample(params, obs, key):
+        mean, log_std = mean_and_log_std(params, obs)
+        noise = jax.random.normal(key, mean.shape)
+        return mean + jnp.exp(log_std) * noise, density(noise, log_std)
+
+    def log_prob(params, obs, action, key):
+        del key
+        mean, log_std = mean_and_log_std(params, obs)
+        entropy = jnp.sum(log_std + log_normaliser + 0.5, axis=-1)
+        return density((action - mean) * jnp.exp(-log_std), log_std), entropy
+
+    def mode(params, obs):
+        return mean_and_log_std(params, obs)[0]
+
+    return Policy(init, sample, log_prob, mode)
+
+
+def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+    """Sends the environment the action clipped into the box; likelihoods stay those of the unclipped action."""
+    return policy._replace(decode=lambda action: jnp.clip(policy.decode(action), low, high))
+
+
+def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+    """Sends ``low + (high - low) * (tanh(action) + 1) / 2``, with the likelihood of what is sent.
+
+    Actions are kept before the tanh, so the likelihood of a stored action is exact however close to the bounds it is.
+    The mode is the image of the mode. The entropy is the base policy's plus a one-sample estimate of the expected
+    logarithm of the volume change, at an action drawn with ``key`` from the current parameters.
+    """
+    half_width = (jnp.asarray(high) - jnp.asarray(low)) / 2
+    centre = (jnp.asarray(high) + jnp.asarray(low)) / 2
+
+    def log_volume(action):
+        # log of d/du tanh(u) = 1 - tanh(u)^2, without cancellation for large u
+        return jnp.sum(jnp.log(half_width) + 2 * (math.log(2) - action - jax.nn.softplus(-2 * action)), axis=-1)
+
+    def sample(params, obs, key):
+        action, log_prob = policy.sample(params, obs, key)
+        return action, log_prob - log_volume(action)
+
+    def log_prob(params, obs, action, key):
+        base_log_prob, entropy = policy.log_prob(params, obs, action, key)
+        drawn, _ = policy.sample(params, obs, key)
+        return base_log_prob - log_volume(action), entropy + log_volume(drawn)
+
+    return policy._replace(
+        sample=sample, log_prob=log_prob, decode=lambda action: centre + half_width * jnp.tanh(policy.decode(action))
+    )
