@@ -8,13 +8,13 @@ The engine resets by itself, so it uses four functions, each of one environment 
     params = env.default_params
 
 and the inherited `env.reset`, `env.step` (which resets automatically) work too. Every environment from `make` keeps to
-this contract, tested over all of them in `tests/envs`:
+this contract, which `check(env)` tests, for one of your own too:
 
 - `obs` has the shape and dtype of `env.observation_space(params)`, float32 for a Box, int32 for a Discrete space;
 - `obs` and `state` have the same structure, shapes and dtypes from a reset and from a step, and no weak types;
 - `reward` is float32, `[]` or `env.reward_shape`; `terminated` and `truncated` are bool `[]`;
 - `terminated` never includes the time limit. Both flags may be set at once: then the state is terminal;
-- the time limit is `params.max_steps_in_episode`, an int;
+- the time limit is `params.max_steps_in_episode`, an int, and `state.time` counts the episode's steps;
 - `info` has the same keys at every step.
 """
 
@@ -29,6 +29,7 @@ from jaxrl.envs.base import (
     reward_shape,
     strong,
 )
+from jaxrl.envs.contract import check
 from jaxrl.envs.registry import make, register, registered, with_params
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Environment",
     "EnvironmentTransform",
     "action_mask",
+    "check",
     "is_discrete",
     "make",
     "register",

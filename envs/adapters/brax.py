@@ -26,15 +26,15 @@ def names() -> list[str]:
 def factory(name: str) -> Callable[..., Physics]:
     """A function that makes the environment from its settings; its signature lists them.
 
-    Settings are the keyword arguments of the brax class (`backend`, reward weights, `n_frames` ...). `backend`, where
-    it is not given, is brax's default, "generalized". Actions are in [-1, 1]: where an actuator's range is another one
-    (inverted_pendulum, pusher, humanoid, humanoidstandup), the brax environment rescales by itself.
+    Settings are the keyword arguments of the brax class (`backend`, reward weights, `n_frames` ...) and `lean` (see
+    `Physics`). `backend`, where it is not given, is brax's default, "generalized". Actions are in [-1, 1]: where an
+    actuator's range is another one (inverted_pendulum, pusher, humanoid, humanoidstandup), brax rescales by itself.
     """
     cls = envs._envs[name]
     signature = inspect.signature(cls)
     inherited = [
         inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for p in ("n_frames", "debug")
+        for p in ("n_frames", "debug", "lean")
         if p not in signature.parameters
     ]
     own = [
@@ -43,14 +43,14 @@ def factory(name: str) -> Callable[..., Physics]:
         if p.kind != inspect.Parameter.VAR_KEYWORD
     ]
 
-    def make(**settings):
+    def make(lean=True, **settings):
         backend = settings.get("backend", "generalized")
         if backend not in BACKENDS:
             raise InvalidArgument("backend", backend, f"one of {', '.join(BACKENDS)}")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Brax System, piplines and environments")
             env = cls(**settings)
-        return Physics(env, f"brax/{name}", "pipeline_state", -1.0, 1.0, EPISODE_LENGTH)
+        return Physics(env, f"brax/{name}", "pipeline_state", -1.0, 1.0, EPISODE_LENGTH, lean)
 
     make.__signature__ = inspect.Signature(own + inherited)
     return make

@@ -34,18 +34,17 @@ def factory(name: str) -> Callable[..., Physics]:
     """
     config = {**dm_control_suite.get_default_config(name), "impl": "jax"}
 
-    def make(**settings):
+    def make(lean=True, **settings):
         overrides = {"impl": "jax", **settings}
         with contextlib.redirect_stdout(io.StringIO()):
             env = dm_control_suite.load(name, config_overrides=overrides)
         low, high = env.mj_model.actuator_ctrlrange.T
-        return Physics(
-            env, f"playground/{name}", "data", low, high, overrides.get("episode_length", config["episode_length"])
-        )
+        limit = overrides.get("episode_length", config["episode_length"])
+        return Physics(env, f"playground/{name}", "data", low, high, limit, lean)
 
     make.__signature__ = inspect.Signature(
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value)
-        for key, value in config.items()
+        for key, value in {**config, "lean": True}.items()
         if key not in _NO_SETTINGS
     )
     return make

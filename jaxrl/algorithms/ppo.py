@@ -204,4 +204,4 @@ def actor_critic(config: PPO, env: Environment, env_params: Any) -> tuple[ActorC
     if discrete:
         return network, categorical(init, actor)
     bounded = squash if config.squash else clipped
-    return network, bounded(gaussian(init, actor), space.low, space.high)
+    return network, bounded(gaussian(init, actor, space.shape[0]), space.low, space.high)

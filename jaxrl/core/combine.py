@@ -29,10 +29,8 @@ def iterate(source: Source, learner: Learner) -> Algorithm:
     def update(state: AlgorithmState) -> tuple[AlgorithmState, Metrics]:
         collect_key, learn_key, key = jax.random.split(state.key, 3)
 
-        def act(obs, key):
-            return learner.act(state.learner, obs, key)
-
-        source_state, batch, source_metrics = source.next(state.source, act, collect_key)
+        behaviour = learner.behaviour(state.learner)
+        source_state, batch, source_metrics = source.next(state.source, behaviour, collect_key)
         learner_state, learner_metrics = learner.update(state.learner, batch, learn_key)
         return AlgorithmState(source_state, learner_state, key), source_metrics | learner_metrics
 
@@ -102,25 +100,26 @@ def minibatched(
         size = jax.tree.leaves(flat)[0].shape[0]
         check_divides(size, minibatches)
 
-        def step(carry, minibatch):
-            state, stopped, key = carry
-            key, update_key = jax.random.split(key)
-            updated, metrics = learner.update(state, minibatch, update_key)
+        def step(carry, inputs):
+            state, stopped = carry
+            updated, metrics = learner.update(state, *inputs)
             if stop is None:
-                return (updated, stopped, key), metrics
+                return (updated, stopped), metrics
             stopped = stopped | stop(metrics)
             kept = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), updated, state)
-            return (kept, stopped, key), metrics | {"stopped": stopped.astype(jnp.float32)}
+            return (kept, stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
 
-        def epoch(carry, key):
-            state, stopped = carry
-            order_key, step_key = jax.random.split(key)
-            rows = take_rows(flat, shuffle(order_key, size))
+        def epoch(carry, inputs):
+            order, keys = inputs
+            rows = take_rows(flat, order)
             parts = jax.tree.map(lambda leaf: leaf.reshape(minibatches, -1, *leaf.shape[1:]), rows)
-            (state, stopped, _), metrics = jax.lax.scan(step, (state, stopped, step_key), parts)
-            return (state, stopped), metrics
+            return jax.lax.scan(step, carry, (parts, keys))
 
-        (state, _), metrics = jax.lax.scan(epoch, (state, jnp.bool_(False)), jax.random.split(key, epochs))
+        # All randomness is drawn before the loops: a generator inside a loop of small steps is slow.
+        order_key, step_key = jax.random.split(key)
+        orders = jax.vmap(lambda key: shuffle(key, size))(jax.random.split(order_key, epochs))
+        keys = jax.random.split(step_key, (epochs, minibatches))
+        (state, _), metrics = jax.lax.scan(epoch, (state, jnp.bool_(False)), (orders, keys))
         return state, jax.tree.map(jnp.mean, metrics)
 
     return learner._replace(update=update)
@@ -232,7 +231,7 @@ def on_inner(learner: Learner, init, update) -> Learner:
     return Learner(
         init,
         update,
-        lambda state, obs, key: learner.act(state.inner, obs, key),
+        lambda state: learner.behaviour(state.inner),
         lambda state, obs, key, greedy: learner.policy(state.inner, obs, key, greedy),
     )
 
@@ -281,10 +280,14 @@ def normalised(learner: Learner, shape: tuple[int, ...], clip: float = 10.0) -> 
         inner, metrics = learner.update(state.inner, seen, key)
         return NormalisedState(state.moments.add(batch.obs), inner), metrics
 
+    def behaviour(state):
+        inner = learner.behaviour(state.inner)
+        return inner._replace(act=lambda obs, noise: inner.act(view(state, obs), noise))
+
     return Learner(
         init,
         update,
-        lambda state, obs, key: learner.act(state.inner, view(state, obs), key),
+        behaviour,
         lambda state, obs, key, greedy: learner.policy(state.inner, view(state, obs), key, greedy),
     )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from jaxrl.core.types import Key, Learner, Metrics, Policy, PyTree
+from jaxrl.core.types import Behaviour, Key, Learner, Metrics, Policy, PyTree
 
 
 class TrainState(NamedTuple):
@@ -37,13 +37,17 @@ def descend(
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         return TrainState(optax.apply_updates(state.params, updates), optimiser_state), metrics | {"loss": value}
 
-    def act(state, obs, key):
-        action, log_prob = policy.sample(state.params, obs, key)
-        return policy.decode(action), {"log_prob": log_prob, "policy_action": action}
+    def behaviour(state):
+        def act(obs, noise):
+            action, log_prob = policy.sample(state.params, obs, noise)
+            return policy.decode(action), {"log_prob": log_prob, "policy_action": action}
+
+        return Behaviour(policy.noise, act)
 
     def judge(state, obs, key, greedy):
         if greedy:
             return policy.decode(policy.mode(state.params, obs))
-        return policy.decode(policy.sample(state.params, obs, key)[0])
+        noise = policy.noise(key, obs.shape[:1])
+        return policy.decode(policy.sample(state.params, obs, noise)[0])
 
-    return Learner(init_state, update, act, judge)
+    return Learner(init_state, update, behaviour, judge)

@@ -57,10 +57,23 @@ class Source(NamedTuple):
 
     init: Callable[[Key], PyTree]
     """``(key) -> state``"""
-    next: Callable[..., tuple[PyTree, PyTree, Metrics]]
-    """``(state, act, key) -> (state, batch, metrics)`` with ``act: (obs, key) -> (action, extras)``"""
+    next: Callable[[PyTree, "Behaviour", Key], tuple[PyTree, PyTree, Metrics]]
+    """``(state, behaviour, key) -> (state, batch, metrics)``"""
     steps: int
     """environment steps taken by one call of ``next``"""
+
+
+class Behaviour(NamedTuple):
+    """How a source is to act: a deterministic function of observations and noise.
+
+    Noise is drawn apart so that a rollout can draw all of it at once: a random generator inside a loop over small steps
+    costs more than the policy.
+    """
+
+    noise: Callable[[Key, tuple[int, ...]], PyTree]
+    """``(key, shape) -> noise[*shape, ...]``"""
+    act: Callable[[PyTree, PyTree], tuple[PyTree, dict[str, PyTree]]]
+    """``(obs[N, ...], noise[N, ...]) -> (action[N, ...], extras)``"""
 
 
 class Learner(NamedTuple):
@@ -70,8 +83,8 @@ class Learner(NamedTuple):
     """``(key) -> state``"""
     update: Callable[[PyTree, PyTree, Key], tuple[PyTree, Metrics]]
     """``(state, batch, key) -> (state, metrics)``"""
-    act: Callable[..., tuple[PyTree, dict[str, PyTree]]]
-    """``(state, obs[N, ...], key) -> (action[N, ...], extras)``: how the source should behave"""
+    behaviour: Callable[[PyTree], Behaviour]
+    """``(state) -> Behaviour``: how the source should act"""
     policy: Callable[..., PyTree]
     """``(state, obs[N, ...], key, greedy) -> action[N, ...]``: how the agent behaves when it is judged"""
 
@@ -103,8 +116,10 @@ class Policy(NamedTuple):
 
     init: Callable[[Key], PyTree]
     """``(key) -> params``"""
-    sample: Callable[..., tuple[PyTree, jax.Array]]
-    """``(params, obs, key) -> (action, log_prob)``"""
+    noise: Callable[[Key, tuple[int, ...]], PyTree]
+    """``(key, shape) -> noise[*shape, ...]``, all the randomness of ``sample``"""
+    sample: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, jax.Array]]
+    """``(params, obs, noise) -> (action, log_prob)``"""
     log_prob: Callable[..., tuple[jax.Array, jax.Array]]
     """``(params, obs, action, key) -> (log_prob, entropy)``, both of one forward pass; the entropy may be an unbiased
     one-sample estimate, for which the key is"""

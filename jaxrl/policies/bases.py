@@ -12,12 +12,11 @@ from jaxrl.core.types import Key, Policy, PyTree
 def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree], jax.Array]) -> Policy:
     """Actions ``0 .. A - 1`` with probabilities ``softmax(logits(params, obs))``, logits ``[..., A]``."""
 
-    def sample(params, obs, key):
+    def sample(params, obs, noise):
         log_probs = jax.nn.log_softmax(logits(params, obs))
         # Inverse transform sampling: one uniform an action, where the Gumbel trick takes one and two logarithms a logit.
         cumulative = jnp.cumsum(jnp.exp(log_probs[..., :-1]), axis=-1)
-        uniform = jax.random.uniform(key, (*log_probs.shape[:-1], 1))
-        action = jnp.sum(uniform >= cumulative, axis=-1, dtype=jnp.int32)
+        action = jnp.sum(noise[..., None] >= cumulative, axis=-1, dtype=jnp.int32)
         return action, select_action(log_probs, action)
 
     def log_prob(params, obs, action, key):
@@ -29,7 +28,7 @@ def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree]
     def mode(params, obs):
         return jnp.argmax(logits(params, obs), axis=-1).astype(jnp.int32)
 
-    return Policy(init, sample, log_prob, mode)
+    return Policy(init, jax.random.uniform, sample, log_prob, mode)
 
 
 def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
@@ -38,16 +37,18 @@ def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(chosen, values, 0), axis=-1)
 
 
-def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, PyTree], tuple]) -> Policy:
-    """Actions ``[..., A]`` from a normal distribution with a diagonal covariance; unbounded."""
+def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, PyTree], tuple], size: int) -> Policy:
+    """Actions ``[..., size]`` from a normal distribution with a diagonal covariance; unbounded."""
     log_normaliser = 0.5 * math.log(2 * math.pi)
 
     def density(noise, log_std):
         return jnp.sum(-0.5 * jnp.square(noise) - log_std - log_normaliser, axis=-1)
 
-    def sample(params, obs, key):
+    def noise(key, shape):
+        return jax.random.normal(key, (*shape, size))
+
+    def sample(params, obs, noise):
         mean, log_std = mean_and_log_std(params, obs)
-        noise = jax.random.normal(key, mean.shape)
         return mean + jnp.exp(log_std) * noise, density(noise, log_std)
 
     def log_prob(params, obs, action, key):
@@ -59,7 +60,7 @@ def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, 
     def mode(params, obs):
         return mean_and_log_std(params, obs)[0]
 
-    return Policy(init, sample, log_prob, mode)
+    return Policy(init, noise, sample, log_prob, mode)
 
 
 def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
@@ -81,13 +82,13 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
         # log of d/du tanh(u) = 1 - tanh(u)^2, without cancellation for large u
         return jnp.sum(jnp.log(half_width) + 2 * (math.log(2) - action - jax.nn.softplus(-2 * action)), axis=-1)
 
-    def sample(params, obs, key):
-        action, log_prob = policy.sample(params, obs, key)
+    def sample(params, obs, noise):
+        action, log_prob = policy.sample(params, obs, noise)
         return action, log_prob - log_volume(action)
 
     def log_prob(params, obs, action, key):
         base_log_prob, entropy = policy.log_prob(params, obs, action, key)
-        drawn, _ = policy.sample(params, obs, key)
+        drawn, _ = policy.sample(params, obs, policy.noise(key, action.shape[:-1]))
         return base_log_prob - log_volume(action), entropy + log_volume(drawn)
 
     return policy._replace(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.types import Average, Key, PyTree, Source, Transition
+from jaxrl.core.types import Average, Behaviour, Key, PyTree, Source, Transition
 from jaxrl.errors import InvalidArgument
 
 ResetPolicy: TypeAlias = Literal["fresh", "pool", "cached"]
@@ -66,18 +66,15 @@ def rollout(
     step_env = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
     is_truncated = jax.vmap(env.is_truncated, in_axes=(0, None))
 
-    def next_batch(state: RolloutState, act, key: Key):
-        reset_key, step_key = jax.random.split(key)
+    def next_batch(state: RolloutState, behaviour: Behaviour, key: Key):
+        reset_key, act_key, env_key, fresh_key = jax.random.split(key, 4)
         pool = reset_all(reset_key, -(-num_steps // POOL_WINDOW)) if reset == "pool" else None
 
         def step(carry, inputs):
             state, totals = carry
-            time, key = inputs
-            act_key, env_key, fresh_key = jax.random.split(key, 3)
-            action, extras = act(state.obs, act_key)
-            next_obs, env_state, reward, terminated, _ = step_env(
-                jax.random.split(env_key, num_envs), state.env_state, action, env_params
-            )
+            time, noise, env_keys, fresh_key = inputs
+            action, extras = behaviour.act(state.obs, noise)
+            next_obs, env_state, reward, terminated, _ = step_env(env_keys, state.env_state, action, env_params)
             cut = terminated | is_truncated(env_state, env_params)
             if reset == "pool":
                 start = jax.tree.map(lambda leaf: leaf[time // POOL_WINDOW], pool)
@@ -100,10 +97,13 @@ def rollout(
             return (state, totals), transition
 
         zeros = jnp.zeros(num_envs)
-        times = jnp.arange(num_steps)
-        (state, totals), batch = jax.lax.scan(
-            step, (state, (zeros, zeros, zeros)), (times, jax.random.split(step_key, num_steps))
+        inputs = (
+            jnp.arange(num_steps),
+            behaviour.noise(act_key, (num_steps, num_envs)),
+            jax.random.split(env_key, (num_steps, num_envs)),
+            jax.random.split(fresh_key, num_steps),
         )
+        (state, totals), batch = jax.lax.scan(step, (state, (zeros, zeros, zeros)), inputs)
         total_return, total_length, episodes = jax.tree.map(jnp.sum, totals)
         metrics = {
             "episode_return": Average(total_return, episodes),
