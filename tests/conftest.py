@@ -1,0 +1,72 @@
+"""Set-up of all tests: eight virtual CPU devices, one thread each, and compiled programs kept between runs.
+
+Both have to happen before gymnax is imported, since that fixes jax's devices; pytest imports this file first.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# In the environment rather than in jax's config, so that the processes that tests start share the programs.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxrl" / "tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+import jaxrl  # noqa: E402
+
+jaxrl.use_all_cores(8)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# The first call of a property compiles, so a deadline would measure that; derandomised, a failure is one again tomorrow.
+settings.register_profile("jaxrl", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("jaxrl")
+
+
+def as_numpy(leaf):
+    """A leaf as numpy has it; of a typed key its data."""
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
+class Trees:
+    """Comparisons of trees of arrays."""
+
+    @staticmethod
+    def rows(tree, index):
+        """Rows of every leaf, as numpy arrays."""
+        return jax.tree.map(lambda leaf: as_numpy(leaf)[index], tree)
+
+    @staticmethod
+    def equal(a, b):
+        """Asserts that two trees are the same bit by bit, NaN in the same places included."""
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(as_numpy(x), as_numpy(y), strict=True), a, b)
+
+    @staticmethod
+    def close(a, b, **tolerance):
+        """Asserts that two trees are the same within a tolerance."""
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(as_numpy(x), as_numpy(y), **tolerance), a, b)
+
+    @staticmethod
+    def same(a, b) -> bool:
+        """Whether two trees are the same bit by bit."""
+        flags = jax.tree.map(lambda x, y: np.array_equal(as_numpy(x), as_numpy(y), equal_nan=False), a, b)
+        return all(jax.tree.leaves(flags))
+
+
+@pytest.fixture(scope="session")
+def trees():
+    """Comparisons of trees of arrays."""
+    return Trees
+
+
+@pytest.fixture(scope="session")
+def mesh_of():
+    """Makes a mesh of the first ``n`` virtual devices, as the engine wants it."""
+    return lambda n: jax.sharding.Mesh(np.array(jax.devices()[:n]), ("member",))
