@@ -105,7 +105,10 @@ class RunDirectory(Sink):
         from jaxrl.engine.figures import learning_curve, summarise
 
         self.write_json("summary.json", summarise(result) | {"warnings": self.messages})
-        learning_curve(self.path)
+        try:
+            learning_curve(self.path)
+        except OSError as error:
+            raise UserError(f"directory={str(self.path)!r}: cannot draw ({error.strerror or error})") from error
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         temporary = self.path / f".{name}.writing"

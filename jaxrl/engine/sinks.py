@@ -78,9 +78,12 @@ class TensorBoard(Sink):
     def __init__(self, directory: str | Path) -> None:
         if importlib.util.find_spec("tensorboardX") is None:
             raise UserError("tensorboard: needs tensorboardX: pip install 'jaxrl[tensorboard]'")
+        self.directory, self.writer = directory, None
+
+    def begin(self, plan: str, updates: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self.writer = SummaryWriter(str(directory))
+        self.writer = SummaryWriter(str(self.directory))
 
     def write(self, evaluation: int, rows: pd.DataFrame) -> None:
         for name, (step, values) in scalars(rows).items():
@@ -88,7 +91,8 @@ class TensorBoard(Sink):
         self.writer.flush()
 
     def close(self) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
 
 class WeightsAndBiases(Sink):
@@ -101,9 +105,12 @@ class WeightsAndBiases(Sink):
     def __init__(self, **settings: Any) -> None:
         if importlib.util.find_spec("wandb") is None:
             raise UserError("wandb: is not installed: pip install 'jaxrl[wandb]'")
-        import wandb
+        self.settings, self.run = settings, None
 
-        self.run = wandb.init(**settings)
+    def begin(self, plan: str, updates: int) -> None:
+        import wandb  # pyright: ignore[reportMissingImports]
+
+        self.run = wandb.init(**self.settings)
 
     def write(self, evaluation: int, rows: pd.DataFrame) -> None:
         values = scalars(rows)
@@ -111,7 +118,8 @@ class WeightsAndBiases(Sink):
         self.run.log({name: value for name, (_, value) in values.items()}, step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        if self.run is not None:
+            self.run.finish()
 
 
 def scalars(rows: pd.DataFrame) -> dict[str, tuple[int, float]]:

@@ -1,7 +1,7 @@
 """The training engine: a population of members, in jitted chunks, with everything on disk that a run needs to go on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def train(
     evaluate_every: int | None = None,
     evaluation_episodes: int = 16,
     evaluation_batch: int | None = None,
+    env_settings: Mapping[str, Any] | None = None,
     env_params: Any = None,
     directory: str | Path | None = None,
     resume: bool = True,
@@ -115,6 +116,7 @@ def train(
             default. With 0 nothing is judged, and the training metrics of the whole run are one row.
         evaluation_episodes: greedy episodes of each member at each evaluation.
         evaluation_batch: how many of these run at once; all by default.
+        env_settings: arguments of ``jaxrl.envs.make``, for an ``env`` given by its id.
         env_params: parameters of the environment, its own by default.
         directory: where metrics and checkpoints go; without one nothing is written.
         resume: go on from the directory's last checkpoint. With False a directory that holds a run is refused.
@@ -129,7 +131,10 @@ def train(
         UserError: for whatever the caller can mend; before anything is compiled.
     """
     env_name = env if isinstance(env, str) else env.name
-    env = make_env(env) if isinstance(env, str) else env
+    env_settings = dict(env_settings or {})
+    if env_settings and not isinstance(env, str):
+        raise InvalidArgument("env_settings", env_settings, "must be empty for an environment that is made already")
+    env = make_env(env, **env_settings) if isinstance(env, str) else env
     env_params = env.default_params if env_params is None else env_params
     config.check(env, env_params)
     population = populate(config, seeds)
@@ -161,6 +166,7 @@ def train(
             "algorithm": type(config).__name__,
             "config": {name: plain(getattr(config, name)) for name in config.__dataclass_fields__},
             "env": env_name,
+            "env_settings": env_settings,
             "env_params": repr(env_params),
             "seeds": sorted(set(population.seed.tolist())),
             "updates": updates,
