@@ -38,15 +38,21 @@ def whole_number(text: str) -> int:
         return int(number)
 
 
+def or_none(metavar: str) -> Any:
+    """How ``--help`` shows an option whose default the text explains."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 Whole = Annotated[
-    int,
+    int | None,
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="INT",
         instance_from_str=lambda args: whole_number(args[0]),
-        is_instance=lambda instance: isinstance(instance, int),
+        is_instance=lambda instance: instance is None or isinstance(instance, int),
         str_from_instance=lambda instance: [str(instance)],
     ),
+    or_none("INT"),
 ]
 
 
@@ -54,36 +60,36 @@ Whole = Annotated[
 class Run:
     """What is trained, for how long, and where it is kept."""
 
-    env: str
+    env: Annotated[str, tyro.conf.arg(metavar="ID", help_behavior_hint="(required)")] = ""
     """Environment: CartPole-v1, brax/hopper, ...; an unknown name is answered with the nearest ones."""
-    env_settings: tuple[str, ...] = ()
+    env_settings: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", help_behavior_hint="")] = ()
     """Settings of the environment as key=value: backend=spring max_steps_in_episode=200."""
     seeds: str = "1"
     """How many seeds are trained at once, or which: 256, or 3,7,9."""
-    steps: Whole | None = None
+    steps: Whole = None
     """Environment steps of each seed; the preset's by default."""
-    evaluate_every: Whole | None = None
+    evaluate_every: Whole = None
     """Environment steps between evaluations; a tenth of the run by default, 0 for never."""
     evaluation_episodes: int = 16
     """Greedy episodes of each seed at each evaluation."""
-    evaluation_batch: int | None = None
+    evaluation_batch: Annotated[int | None, or_none("INT")] = None
     """How many of these run at once; all by default."""
-    directory: Path | None = None
+    directory: Annotated[Path | None, or_none("PATH")] = None
     """Where the run is kept, runs/ALGORITHM-ENVIRONMENT by default. The same command goes on from what is there."""
     overwrite: bool = False
     """Delete the run that the directory holds."""
-    preset: str | None = None
-    """Hyperparameters to start from, such as ppo/CartPole-v1. By default the preset of this algorithm and environment if
-    there is one; none for the bare defaults. Options given here win over it."""
-    tile: int | None = None
+    preset: Annotated[str | None, or_none("NAME")] = None
+    """Hyperparameters to start from, such as ppo/CartPole-v1; other options win over it. By default the preset of this
+    algorithm and environment if there is one; none for the bare defaults."""
+    tile: Annotated[int | None, or_none("INT")] = None
     """Seeds that each device trains in one call; by default from the memory there is."""
-    cores: int | None = None
+    cores: Annotated[int | None, or_none("INT")] = None
     """CPU cores to use; all by default."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints; there is always one at the end."""
     tensorboard: bool = False
     """Write TensorBoard scalars too, into the run's directory."""
-    wandb: str | None = None
+    wandb: Annotated[str | None, or_none("PROJECT")] = None
     """Send them to this project of Weights & Biases too."""
     cache: bool = True
     """Keep compiled programs in ~/.cache/jaxrl, so that the next run of this kind starts at once."""
@@ -122,15 +128,16 @@ def command(argv: list[str]) -> int:
         show_help(algorithm, [a for a in arguments if a not in ("-h", "--help")])
         return 0
     run, hyperparameters = parse(Run, arguments)
+    if not run.env:
+        raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
     preset = find_preset(algorithm, run.env, run.preset)
-    steps = run.steps or preset.steps if run.steps is None else run.steps
-    if steps is None:
-        raise InvalidArgument("steps", None, f"must be given: there is no preset for {run.env} to take it from")
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
     prepare_jax(run)
     config = configure(algorithm, preset, hyperparameters)
-    if preset.name != "none":
-        print(f"preset {preset.name}", file=sys.stderr)
+    steps = preset.steps if run.steps is None else run.steps
+    if steps is None:
+        raise InvalidArgument("steps", None, f"must be given: there is no preset for {run.env} to take it from")
+    print(f"preset {preset.name}", file=sys.stderr)
 
     from jaxrl.engine.sinks import Progress, TensorBoard, WeightsAndBiases
     from jaxrl.engine.train import train
@@ -170,7 +177,7 @@ def usage() -> str:
 # --- what the arguments mean ------------------------------------------------------------------------------------
 
 
-def parse(kind: Any, arguments: list[str], default: Any = None, others: Sequence[str] = ()) -> tuple[Any, list[str]]:
+def parse(kind: Any, arguments: list[str], default: Any = None) -> tuple[Any, list[str]]:
     """An instance of a dataclass from command line arguments, and the arguments that are not its own.
 
     Args:
@@ -189,11 +196,12 @@ def parse(kind: Any, arguments: list[str], default: Any = None, others: Sequence
 
 
 def one_line(box: str) -> str:
-    """The message of a box that tyro draws: what stands between its first two rules."""
-    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    rules = [index for index, line in enumerate(lines) if re.fullmatch(r"[-─]{5,}", line)]
+    """The message of a box that tyro draws: what stands between its title and its next rule."""
+    lines = [line.strip(" │") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    rules = [index for index, line in enumerate(lines) if line.startswith(("╭─", "╰─", "──", "--"))]
+    rules = [index for index in rules if not re.match("--[a-z]", lines[index])]
     body = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
-    return " ".join(filter(None, body)).removeprefix("Error parsing ")
+    return " ".join(filter(None, body)).removeprefix("Error parsing ").split(" Got errors:")[0]
 
 
 def configure(algorithm: str, preset: Preset, arguments: list[str]) -> Any:
@@ -319,7 +327,7 @@ def show_help(algorithm: str, arguments: list[str]) -> None:
         "both",
         [
             ("run", tyro.conf.OmitArgPrefixes[Run]),
-            ("hyperparameters", tyro.conf.OmitArgPrefixes[type(config)], dataclasses.field(default=config)),
+            ("hyperparameter", tyro.conf.OmitArgPrefixes[type(config)], dataclasses.field(default=config)),
         ],
     )
     chosen = "" if preset.name == "none" else f" The defaults are those of the preset {preset.name}."

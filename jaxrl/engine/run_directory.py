@@ -135,7 +135,13 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
     """Where two JSON values differ, as ``name: old -> new``."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [d for key in sorted({*old, *new}) for d in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
-    return [] if old == new else [f"{name}: {old} -> {new}"]
+    return [] if old == new else [f"{name}: {shortened(old)} -> {shortened(new)}"]
+
+
+def shortened(value: Any) -> str:
+    """A value's text, its middle left out where it is long."""
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:60]} ... {text[-20:]}"
 
 
 def provenance() -> dict[str, Any]:
