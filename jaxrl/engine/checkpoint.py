@@ -7,6 +7,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from jaxrl.core import random
 from jaxrl.errors import UserError
 
 KEEP = 2
@@ -28,7 +32,7 @@ def save(directory: Path, updates: int, state: Any) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
-        ocp.save(temporary.absolute(), state)
+        ocp.save(temporary.absolute(), jax.tree.map(raw, state))
         manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         with open(temporary / "manifest.json", "w") as file:
             json.dump(manifest, file)
@@ -67,10 +71,34 @@ def load_latest(directory: Path, abstract_state: Any) -> tuple[int, Any, list[st
         path = directory / f"{updates:012d}"
         try:
             verify(path)
-            return updates, ocp.load(path.absolute(), abstract_state), warnings
+            loaded = ocp.load(path.absolute(), jax.tree.map(raw_shape, abstract_state))
+            return updates, jax.tree.map(typed, abstract_state, loaded), warnings
         except Exception as error:  # whatever is wrong with it, the one before may be whole
             warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
     return 0, None, warnings
+
+
+def is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def raw(leaf: Any) -> Any:
+    """Random keys as their words: orbax knows only the generators that jax itself names."""
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+
+
+def raw_shape(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    if not is_key(leaf):
+        return leaf
+    words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+    return jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=leaf.sharding)
+
+
+def typed(like: jax.ShapeDtypeStruct, leaf: Any) -> Any:
+    if not is_key(like):
+        return leaf
+    ours = like.dtype == random.key(0).dtype
+    return jax.random.wrap_key_data(leaf, impl=random.IMPLEMENTATION if ours else None)
 
 
 def verify(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrl.core import random
 from jaxrl.errors import InvalidArgument, UserError
 
 CACHE_BYTES = 2**20
@@ -34,7 +35,7 @@ class Population:
 
     def keys(self, root: int) -> jax.Array:
         """``[members]`` keys; that of seed ``i`` is ``fold_in(key(root), i)`` whoever else is there."""
-        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(root), self.seed.astype(np.uint32))
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(random.key(root), self.seed.astype(np.uint32))
 
 
 def populate(config: Any, seeds: int | Sequence[int]) -> Population:

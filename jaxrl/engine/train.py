@@ -14,6 +14,7 @@ from gymnax.environments.environment import Environment
 from jax.sharding import Mesh, SingleDeviceSharding
 from jaxrl.envs import make as make_env
 
+from jaxrl.core import random
 from jaxrl.engine.memory import available_bytes, peak_bytes, tree_bytes
 from jaxrl.engine.population import Layout, Population, plan, populate, readable
 from jaxrl.engine.program import FINITE, MemberState, Program, member_axes
@@ -334,7 +335,7 @@ def check_evaluation(episodes: int, batch: int | None) -> None:
 def lay_out(make: Any, population: Population, devices: list[Any], tile: int | None) -> tuple[Layout, int]:
     """The layout that the estimated memory allows, and the bytes of one member's state."""
     config = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), population.config)
-    state = jax.eval_shape(lambda config, key: make(config).init(key), config, jax.eval_shape(jax.random.key, 0))
+    state = jax.eval_shape(lambda config, key: make(config).init(key), config, jax.eval_shape(random.key, 0))
     state_bytes = tree_bytes(state)
     work_bytes = peak_bytes(lambda config, state: make(config).update(state), config, state)
     on_cpu = devices[0].platform == "cpu"
