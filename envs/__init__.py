@@ -28,6 +28,7 @@ from jaxrl.envs.base import (
     is_discrete,
     reward_shape,
     strong,
+    unwrapped,
 )
 from jaxrl.envs.contract import check
 from jaxrl.envs.registry import make, register, registered, with_params
@@ -45,6 +46,7 @@ __all__ = [
     "registered",
     "reward_shape",
     "strong",
+    "unwrapped",
     "with_params",
 ]
 

@@ -38,11 +38,6 @@ class EnvironmentTransform(Environment):
         self.env = env
 
     @property
-    def unwrapped(self) -> Environment:
-        """The innermost environment."""
-        return getattr(self.env, "unwrapped", self.env)
-
-    @property
     def default_params(self) -> Any:
         """The inner environment's parameters, a pytree."""
         return self.env.default_params
@@ -115,6 +110,13 @@ class EnvironmentTransform(Environment):
         copy.__dict__.update(self.__dict__)
         copy.env = inner
         return copy
+
+
+def unwrapped(env: Environment) -> Environment:
+    """The environment inside all transforms: where its own methods are, such as a probe's `value`."""
+    while isinstance(env, EnvironmentTransform):
+        env = env.env
+    return env
 
 
 def reward_shape(env: Environment) -> tuple[int, ...]:
