@@ -187,16 +187,17 @@ def actor_critic(config: PPO, env: Environment, env_params: Any) -> tuple[ActorC
     """Networks and policy that fit an environment's spaces."""
     space = env.action_space(env_params)
     discrete = isinstance(space, spaces.Discrete)
+    shape = env.observation_space(env_params).shape
     torso = {"mlp": MLP, "minatar": MinAtarCNN}[config.network]
     network = ActorCritic(
-        torso=lambda: torso(config.hidden_sizes, config.activation),
+        torso=lambda: torso(config.hidden_sizes, config.activation, len(shape)),
         outputs=space.n if discrete else space.shape[0],
         log_std=not discrete,
         shared=config.shared_torso,
     )
 
     def init(key):
-        return network.init(key, jnp.zeros(env.observation_space(env_params).shape))
+        return network.init(key, jnp.zeros(shape))
 
     def actor(params, obs):
         return network.apply(params, obs, method="actor")

@@ -18,13 +18,19 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class MLP(nn.Module):
-    """Dense layers of ``sizes``, each followed by ``activation``: ``[..., features] -> [..., sizes[-1]]``."""
+    """Dense layers of ``sizes``, each followed by ``activation``, on flattened observations: ``[..., sizes[-1]]``.
+
+    Attributes:
+        rank: number of axes of one observation; 1 for ``[..., features]``.
+    """
 
     sizes: Sequence[int]
     activation: str = "tanh"
+    rank: int = 1
 
     @nn.compact
     def __call__(self, x):
+        x = x.astype(jnp.float32).reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.sizes:
             x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=orthogonal(2**0.5))(x))
         return x
@@ -35,10 +41,11 @@ class MinAtarCNN(nn.Module):
 
     sizes: Sequence[int] = (128,)
     activation: str = "relu"
+    rank: int = 3
 
     @nn.compact
     def __call__(self, x):
         x = x.astype(jnp.float32)
         x = nn.Conv(16, (3, 3), padding="VALID", kernel_init=orthogonal(2**0.5))(x)
         x = ACTIVATIONS[self.activation](x)
-        return MLP(self.sizes, self.activation)(x.reshape(*x.shape[:-3], -1))
+        return MLP(self.sizes, self.activation, self.rank)(x)

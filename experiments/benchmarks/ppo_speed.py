@@ -1,0 +1,204 @@
+"""How fast PPO trains, side by side with Rejax at equal hyperparameters: ``make bench``.
+
+Every measurement is a process of its own, the two sides in turn. Rejax 0.1.3 needs gymnax 0.0.9, so it runs in an
+environment of its own, which is made on the first run. Writes ``docs/results/ppo-speed.{md,json}``.
+"""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[2]
+REJAX_PACKAGES = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "brax==0.14.2")
+
+# Equal on both sides. Rejax's gradient clipping is per element, ours by global norm, as both papers' codes have it.
+ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {"num_envs": 4, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "hidden_sizes": (64, 64)},
+    "Breakout-MinAtar": {
+        "num_envs": 64, "num_steps": 128, "num_epochs": 4, "num_minibatches": 8, "hidden_sizes": (64, 64),
+    },
+    "brax/hopper": {"num_envs": 64, "num_steps": 64, "num_epochs": 4, "num_minibatches": 8, "hidden_sizes": (64, 64)},
+}  # fmt: skip
+BUDGET = {"CartPole-v1": 3_000_000, "Breakout-MinAtar": 2_000_000, "brax/hopper": 400_000}
+"""environment steps of all members together in one measurement"""
+DEFAULT_EVALUATION_STEPS = 131_072
+"""steps of each member in the comparison with evaluation on: Rejax's default length of a run"""
+
+
+@dataclass
+class Arguments:
+    """What to measure."""
+
+    envs: tuple[str, ...] = tuple(ENVIRONMENTS)
+    """Environments."""
+    members: tuple[int, ...] = (1, 8, 64, 256, 1024)
+    """Population sizes."""
+    repeats: int = 3
+    """Processes of each side and size."""
+    evaluation: tuple[int, ...] = (8,)
+    """Population sizes at which both sides also run CartPole with their default evaluation."""
+    rejax: bool = True
+    """Whether to measure Rejax beside ours."""
+    rejax_venv: Path = ROOT / ".venv-rejax"
+    """Environment of Rejax; made if it is not there."""
+    timeout: float = 1800.0
+    """Seconds after which a measurement is given up and reported as such."""
+    output: Path = ROOT / "docs" / "results" / "ppo-speed"
+    """Where the table and the figures go, without suffix."""
+
+
+def main() -> None:
+    """Measures, prints a row as soon as it is known, and writes the table."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    if arguments.rejax and not (arguments.rejax_venv / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(arguments.rejax_venv)], check=True)
+        pip = [str(arguments.rejax_venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, *REJAX_PACKAGES], check=True)
+    rows = []
+    cases = [(env, members, False) for env in arguments.envs for members in arguments.members]
+    cases += [("CartPole-v1", members, True) for members in arguments.evaluation]
+    for env, members, evaluation in cases:
+        steps = DEFAULT_EVALUATION_STEPS if evaluation else max(BUDGET[env] // members, minimum_steps(env))
+        case = {"env": env, "members": members, "steps": steps, "evaluation": evaluation, **ENVIRONMENTS[env]}
+        limit = measure([sys.executable], "limit", case, arguments.timeout)
+        sides: dict[str, list[dict[str, Any]]] = {"jaxrl": [], "rejax": []}
+        for _ in range(arguments.repeats):
+            sides["jaxrl"].append(measure([sys.executable], "jaxrl", case, arguments.timeout))
+            if arguments.rejax:
+                python = str(arguments.rejax_venv / "bin" / "python")
+                sides["rejax"].append(measure([python], "rejax", case, arguments.timeout))
+        rows.append({"case": case, "limit": limit, **sides})
+        print(table_row(rows[-1]), flush=True)
+        write(arguments, rows)
+    print(f"table: {arguments.output}.md")
+
+
+def minimum_steps(env: str) -> int:
+    """At least four updates of each member."""
+    return 4 * ENVIRONMENTS[env]["num_envs"] * ENVIRONMENTS[env]["num_steps"]
+
+
+def measure(python: list[str], side: str, case: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """One process of ``measure_<side>.py``; its last line is the measurement."""
+    command = [*python, str(Path(__file__).parent / f"measure_{side}.py"), json.dumps(case)]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONWARNINGS": "ignore"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no result after {timeout:.0f} s"}
+    if done.returncode != 0:
+        return {"failed": done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else str(done.returncode)}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def spread(side: list[dict[str, Any]], name: str) -> tuple[float, float, float] | None:
+    """Median, least and greatest of a figure, None if a measurement failed."""
+    values = [measurement[name] for measurement in side if name in measurement]
+    if not values or len(values) < len(side):
+        return None
+    return statistics.median(values), min(values), max(values)
+
+
+def table_row(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    case, limit = row["case"], row["limit"].get("steps_per_second")
+
+    def thousands(figure):
+        return "-" if figure is None else f"{figure[0] / 1e3:,.0f}k ({figure[1] / 1e3:,.0f}-{figure[2] / 1e3:,.0f})"
+
+    def plain(figure, unit=1.0):
+        return "-" if figure is None else f"{figure[0] / unit:.1f}"
+
+    ours, theirs = spread(row["jaxrl"], "steps_per_second"), spread(row["rejax"], "steps_per_second")
+    cells = [
+        case["env"] + (", evaluation on" if case["evaluation"] else ""),
+        str(case["members"]),
+        thousands(ours),
+        thousands(theirs),
+        f"{ours[0] / theirs[0]:.2f}" if ours and theirs else "-",
+        f"{limit / 1e3:,.0f}k" if limit else "-",
+        f"{100 * ours[0] / limit:.0f}%" if ours and limit else "-",
+        plain(spread(row["jaxrl"], "compile_seconds")),
+        plain(spread(row["rejax"], "compile_seconds")),
+        plain(spread(row["jaxrl"], "peak_bytes"), 2**20),
+        plain(spread(row["rejax"], "peak_bytes"), 2**20),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
+    """Writes what is known so far."""
+    import jax
+
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "command": "make bench"
+        if len(sys.argv) == 1
+        else "python -m experiments.benchmarks.ppo_speed " + " ".join(sys.argv[1:]),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "jaxrl": {"jax": jax.__version__},
+        "rejax": dict(package.split("==") for package in REJAX_PACKAGES),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
+        ).stdout.strip(),
+    }
+    arguments.output.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    lines = [
+        "# PPO: environment steps per second, learning included",
+        "",
+        f"{about['date']}, {about['processor']}, {about['cores']} cores, Python {about['python']}, jax {jax.__version__},"
+        f" commit {about['commit']}; Rejax 0.1.3 with jax 0.10.2 and gymnax 0.0.9. Command: `{about['command']}`.",
+        "",
+        f"Median (least-greatest) of {arguments.repeats} processes of each side, the sides in turn, nothing cached. Steps"
+        " of all members together over the time after compilation. Evaluation is off on both sides unless a row says"
+        " otherwise; there each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16 episodes ten"
+        " times a run) and its time counts. Hyperparameters are equal: those of the table below. `limit` is the matrix"
+        " product rate of all cores, measured in the same run at the minibatch's shapes, over the floating-point"
+        " operations of a step: what a program that did nothing but its matrix products would reach. Peak memory is the"
+        " process's, in MiB.",
+        "",
+        "| environment | members | jaxrl steps/s | Rejax steps/s | ratio | limit | of limit | jaxrl compile s | Rejax"
+        " compile s | jaxrl MiB | Rejax MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *map(table_row, rows),
+        "",
+        "| environment | settings of both |",
+        "| --- | --- |",
+        *(f"| {env} | {', '.join(f'{k} {v}' for k, v in ENVIRONMENTS[env].items())}, tanh |" for env in arguments.envs),
+    ]
+    failures = [
+        f"- {row['case']['env']}, {row['case']['members']} members, {side}: {measurement['failed']}"
+        for row in rows
+        for side in ("jaxrl", "rejax")
+        for measurement in row[side]
+        if "failed" in measurement
+    ]
+    if failures:
+        lines += ["", "Failed:", "", *sorted(set(failures))]
+    arguments.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def processor() -> str:
+    """The processor's name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
