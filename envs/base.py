@@ -19,7 +19,7 @@ def strong(tree: Any) -> Any:
     """
 
     def leaf(x):
-        if hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended):  # typed random keys
+        if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.extended):  # typed random keys
             return x
         return jnp.asarray(x, dtype=jnp.result_type(x))
 

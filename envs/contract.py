@@ -1,5 +1,7 @@
 """What every environment has to do, as one check that also serves environments of a user's own."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +64,7 @@ def _check_types(env: Environment) -> None:
 
 def _check_episodes(env: Environment, seed: int, steps: int, limit: int, limit_in_obs: bool) -> None:
     params = env.default_params
-    short, long = (params.replace(max_steps_in_episode=n) for n in (limit, _FOR_EVER))
+    short, long = (dataclasses.replace(params, max_steps_in_episode=n) for n in (limit, _FOR_EVER))
     run = jax.jit(lambda key, params: _run(env, steps, key, params))
     limited = jax.device_get(run(jax.random.key(seed), short))
     repeated = jax.device_get(run(jax.random.key(seed), short))

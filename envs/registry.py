@@ -99,7 +99,9 @@ def with_params(env: Environment, **fields: Any) -> Environment:
         InvalidArgument: a value is not of the field's kind, or the time limit is less than 1.
     """
     params = env.default_params
-    return _WithParams(env, params.replace(**{k: _fit(k, v, getattr(params, k)) for k, v in fields.items()}))
+    return _WithParams(
+        env, dataclasses.replace(params, **{k: _fit(k, v, getattr(params, k)) for k, v in fields.items()})
+    )
 
 
 class _WithParams(EnvironmentTransform):

@@ -1,9 +1,12 @@
 """gymnax's own environments with the types and the spaces that they promise."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from gymnax.environments import spaces
-from jaxrl.envs.base import Environment, EnvironmentTransform, strong
+from jaxrl.envs.base import EnvironmentTransform, strong
 
 
 class Gymnax(EnvironmentTransform):
@@ -28,7 +31,7 @@ class Gymnax(EnvironmentTransform):
     def default_params(self):
         """gymnax's parameters, with a time limit that is an int."""
         params = self.env.default_params
-        return params.replace(max_steps_in_episode=int(params.max_steps_in_episode))
+        return dataclasses.replace(params, max_steps_in_episode=int(params.max_steps_in_episode))
 
     def _observation(self, obs, params):
         if isinstance(self.observation_space(params), spaces.Box):
@@ -63,17 +66,17 @@ class Gymnax(EnvironmentTransform):
 
 
 def _box(low: list, high: list) -> spaces.Box:
-    low, high = (jnp.stack([jnp.asarray(x, jnp.float32) for x in bound]) for bound in (low, high))
-    return spaces.Box(low, high, low.shape, jnp.float32)
+    lowest, highest = (jnp.stack([jnp.asarray(x, jnp.float32) for x in bound]) for bound in (low, high))
+    return spaces.Box(lowest, highest, lowest.shape, jnp.float32)
 
 
-def _memory_chain(env: Environment, params) -> spaces.Box:
+def _memory_chain(env: Any, params: Any) -> spaces.Box:
     # time left, query, context; declared to be at least 0, but the context is -1 or 1.
     n = env.num_bits
     return _box([-_ROUNDING, 0.0] + n * [-1.0], [1.0, max(n - 1, 0)] + n * [1.0])
 
 
-def _umbrella_chain(env: Environment, params) -> spaces.Box:
+def _umbrella_chain(env: Any, params: Any) -> spaces.Box:
     return spaces.Box(-_ROUNDING, 1.0, (3 + env.n_distractor,), jnp.float32)
 
 
@@ -83,7 +86,7 @@ def _time(normalised, steps, low=-1.0, high=1.0, t_max=100) -> tuple[jax.Array, 
     return jnp.where(normalised, jnp.minimum(low, end), 0.0), jnp.where(normalised, jnp.maximum(low, end), steps)
 
 
-def _meta_maze(env: Environment, params) -> spaces.Box:
+def _meta_maze(env: Any, params: Any) -> spaces.Box:
     # field of view, last action, last reward (declared to be at most 1, but 10 at the goal), time.
     early, late = _time(params.normalize_time, params.max_steps_in_episode)
     reward = jnp.abs(params.reward) + jnp.abs(params.punishment)
@@ -91,13 +94,13 @@ def _meta_maze(env: Environment, params) -> spaces.Box:
     return _box(n * [0.0] + [-reward, early], n * [1.0] + [reward, late])
 
 
-def _gaussian_bandit(env: Environment, params) -> spaces.Box:
+def _gaussian_bandit(env: Any, params: Any) -> spaces.Box:
     # last reward (normal, so unbounded; declared non-negative), last action, time (declared as if never normalised).
     early, late = _time(params.normalize_time, params.max_steps_in_episode)
     return _box([-jnp.inf, 0.0, 0.0, early], [jnp.inf, 1.0, 1.0, late])
 
 
-def _bernoulli_bandit(env: Environment, params) -> spaces.Box:
+def _bernoulli_bandit(env: Any, params: Any) -> spaces.Box:
     early, late = _time(
         params.normalize_time, params.max_steps_in_episode, params.min_lim, params.max_lim, params.t_max
     )

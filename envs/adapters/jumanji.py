@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jumanji
 from flax import struct
 from gymnax.environments import spaces
 from jaxrl.envs.base import Environment, EnvParams, EnvState, strong
 from jumanji import registration, specs
+from jumanji.env import Environment as JumanjiEnvironment
 
 from jaxrl.errors import UserError
 
@@ -46,7 +46,7 @@ _NEVER = 2**31 - 1
 
 def names() -> list[str]:
     """Ids of Jumanji's registry that the adapter takes."""
-    return sorted(name for name in jumanji.registered_environments() if name not in REFUSED)
+    return sorted(name for name in registration.registered_environments() if name not in REFUSED)
 
 
 def factory(name: str) -> Callable[..., "Jumanji"]:
@@ -57,7 +57,7 @@ def factory(name: str) -> Callable[..., "Jumanji"]:
     constructor = registration.load(registration._REGISTRY[name].entry_point)
 
     def make(**settings):
-        return Jumanji(jumanji.make(name, **settings), f"jumanji/{name}")
+        return Jumanji(registration.make(name, **settings), f"jumanji/{name}")
 
     make.__signature__ = inspect.signature(constructor)
     return make
@@ -73,8 +73,8 @@ class JumanjiState(EnvState):
         cut: whether the last step ended the episode with a discount that is not 0, bool `[]`.
     """
 
-    inner: Any = None
-    cut: Any = None
+    inner: Any
+    cut: jax.Array
 
 
 @struct.dataclass
@@ -103,11 +103,12 @@ class Jumanji(Environment[JumanjiState, JumanjiParams]):
         UserError: the action space or the reward is of a kind that is not supported.
     """
 
-    def __init__(self, env: jumanji.Environment, name: str):
+    def __init__(self, env: JumanjiEnvironment, name: str):
         super().__init__()
-        self.env, self._name = env, name
+        self.env: Any = env
+        self._name = name
         if hasattr(env, "time_limit"):
-            self._limit, env.time_limit = int(env.time_limit), _NEVER
+            self._limit, self.env.time_limit = int(self.env.time_limit), _NEVER
         else:
             self._limit = _HORIZONS.get(type(env).__name__, lambda env: _UNBOUNDED)(env)
         spec = env.action_spec
@@ -149,7 +150,7 @@ class Jumanji(Environment[JumanjiState, JumanjiParams]):
     def reset_env(self, key, params):
         """Observation `[observation]` and state."""
         inner, step = self.env.reset(jax.random.key_data(key))
-        return self._flat(step.observation), strong(JumanjiState(time=0, inner=inner, cut=False))
+        return self._flat(step.observation), strong(JumanjiState(time=0, inner=inner, cut=jnp.bool_(False)))
 
     def step_env(self, key, state, action, params):
         """Observation `[observation]`, state, reward `[]`, terminated `[]` and an empty info."""

@@ -22,7 +22,7 @@ class PhysicsState(EnvState):
         carried: the arrays of the simulator's state that a step depends on; `Physics.simulation` is the way back.
     """
 
-    carried: tuple[jax.Array, ...] = ()
+    carried: tuple[jax.Array, ...]
 
 
 @struct.dataclass

@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable
 
 with contextlib.redirect_stdout(io.StringIO()):  # mujoco.mjx prints about its optional backends
-    import mujoco_playground
-    from mujoco_playground import dm_control_suite
+    import mujoco_playground  # pyright: ignore[reportMissingImports]
+    from mujoco_playground import dm_control_suite  # pyright: ignore[reportMissingImports]
 
 from jaxrl.envs.adapters.physics import Physics
 
@@ -43,8 +43,10 @@ def factory(name: str) -> Callable[..., Physics]:
         return Physics(env, f"playground/{name}", "data", low, high, limit, lean)
 
     make.__signature__ = inspect.Signature(
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value)
-        for key, value in {**config, "lean": True}.items()
-        if key not in _NO_SETTINGS
+        [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value)
+            for key, value in {**config, "lean": True}.items()
+            if key not in _NO_SETTINGS
+        ]
     )
     return make

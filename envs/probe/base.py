@@ -79,7 +79,7 @@ class OneStep(Probe):
         """The observation `[observations]` of a new episode."""
         return jnp.ones((self.observations,), jnp.float32)
 
-    def payoff(self, obs: jax.Array, action: jax.Array, params: Any) -> jax.Array:
+    def payoff(self, obs: jax.Array, action: Any, params: Any) -> jax.Array:
         """The reward of an action."""
         raise TypeError(f"{self.name} states no reward")
 
@@ -103,4 +103,4 @@ class OneStep(Probe):
 class OneStepState(EnvState):
     """Steps taken and the episode's observation `[observations]`."""
 
-    obs: jax.Array = None
+    obs: jax.Array

@@ -135,7 +135,7 @@ class FaultyParams(CycleParams):
 class FaultyState(EnvState):
     """Steps taken and whether this episode has a fault, bool `[]`."""
 
-    faulty: jax.Array = None
+    faulty: jax.Array
 
 
 class Faulty(Cycle):
