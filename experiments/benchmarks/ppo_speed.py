@@ -1,15 +1,10 @@
 """How fast PPO trains, side by side with Rejax at equal hyperparameters: ``make bench``.
 
-Every measurement is a process of its own, the two sides in turn. Rejax 0.1.3 needs gymnax 0.0.9, so it runs in an
-environment of its own, which is made on the first run. Writes ``docs/results/ppo-speed.{md,json}``.
+Every measurement is a process of its own, the two sides in turn. Writes ``docs/results/ppo-speed.{md,json}``.
 """
 
-import datetime
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +12,8 @@ from typing import Any
 
 import tyro
 
-ROOT = Path(__file__).resolve().parents[2]
-REJAX_PACKAGES = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "brax==0.14.2")
+from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, about, about_line, measure, rejax_python
+from jaxrl import use_all_cores
 
 # Equal on both sides. Rejax's gradient clipping is per element, ours by global norm, as both papers' codes have it.
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
@@ -48,7 +43,7 @@ class Arguments:
     """Population sizes at which both sides also run CartPole with their default evaluation."""
     rejax: bool = True
     """Whether to measure Rejax beside ours."""
-    rejax_venv: Path = ROOT / ".venv-rejax"
+    rejax_venv: Path = REJAX_VENV
     """Environment of Rejax; made if it is not there."""
     timeout: float = 1800.0
     """Seconds after which a measurement is given up and reported as such."""
@@ -59,23 +54,20 @@ class Arguments:
 def main() -> None:
     """Measures, prints a row as soon as it is known, and writes the table."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    if arguments.rejax and not (arguments.rejax_venv / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(arguments.rejax_venv)], check=True)
-        pip = [str(arguments.rejax_venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *REJAX_PACKAGES], check=True)
+    use_all_cores()
+    theirs = rejax_python(arguments.rejax_venv) if arguments.rejax else ""
     rows = []
     cases = [(env, members, False) for env in arguments.envs for members in arguments.members]
     cases += [("CartPole-v1", members, True) for members in arguments.evaluation]
     for env, members, evaluation in cases:
         steps = DEFAULT_EVALUATION_STEPS if evaluation else max(BUDGET[env] // members, minimum_steps(env))
         case = {"env": env, "members": members, "steps": steps, "evaluation": evaluation, **ENVIRONMENTS[env]}
-        limit = measure([sys.executable], "limit", case, arguments.timeout)
+        limit = measure(sys.executable, "measure_limit.py", case, arguments.timeout)
         sides: dict[str, list[dict[str, Any]]] = {"jaxrl": [], "rejax": []}
         for _ in range(arguments.repeats):
-            sides["jaxrl"].append(measure([sys.executable], "jaxrl", case, arguments.timeout))
-            if arguments.rejax:
-                python = str(arguments.rejax_venv / "bin" / "python")
-                sides["rejax"].append(measure([python], "rejax", case, arguments.timeout))
+            sides["jaxrl"].append(measure(sys.executable, "measure_jaxrl.py", case, arguments.timeout))
+            if theirs:
+                sides["rejax"].append(measure(theirs, "measure_rejax.py", case, arguments.timeout))
         rows.append({"case": case, "limit": limit, **sides})
         print(table_row(rows[-1]), flush=True)
         write(arguments, rows)
@@ -85,21 +77,6 @@ def main() -> None:
 def minimum_steps(env: str) -> int:
     """At least four updates of each member."""
     return 4 * ENVIRONMENTS[env]["num_envs"] * ENVIRONMENTS[env]["num_steps"]
-
-
-def measure(python: list[str], side: str, case: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """One process of ``measure_<side>.py``; its last line is the measurement."""
-    command = [*python, str(Path(__file__).parent / f"measure_{side}.py"), json.dumps(case)]
-    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONWARNINGS": "ignore"}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"no result after {timeout:.0f} s"}
-    if done.returncode != 0:
-        return {"failed": done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else str(done.returncode)}
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def spread(side: list[dict[str, Any]], name: str) -> tuple[float, float, float] | None:
@@ -139,29 +116,13 @@ def table_row(row: dict[str, Any]) -> str:
 
 def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
     """Writes what is known so far."""
-    import jax
-
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "command": "make bench"
-        if len(sys.argv) == 1
-        else "python -m experiments.benchmarks.ppo_speed " + " ".join(sys.argv[1:]),
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jaxrl": {"jax": jax.__version__},
-        "rejax": dict(package.split("==") for package in REJAX_PACKAGES),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
-        ).stdout.strip(),
-    }
-    arguments.output.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    facts = about("experiments.benchmarks.ppo_speed")
+    arguments.output.with_suffix(".json").write_text(json.dumps({"about": facts, "rows": rows}, indent=1) + "\n")
     lines = [
         "# PPO: environment steps per second, learning included",
         "",
-        f"{about['date']}, {about['processor']}, {about['cores']} cores, Python {about['python']}, jax {jax.__version__},"
-        f" commit {about['commit']}; Rejax 0.1.3 with jax 0.10.2 and gymnax 0.0.9. Command: `{about['command']}`.",
+        about_line(facts) + f" The peer: {', '.join(REJAX_PACKAGES)}.",
         "",
         f"Median (least-greatest) of {arguments.repeats} processes of each side, the sides in turn, nothing cached. Steps"
         " of all members together over the time after compilation. Evaluation is off on both sides unless a row says"
@@ -190,14 +151,6 @@ def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
     if failures:
         lines += ["", "Failed:", "", *sorted(set(failures))]
     arguments.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
-
-
-def processor() -> str:
-    """The processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, 
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Algorithm, Policy
+from jaxrl.errors import InvalidArgument
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
 from jaxrl.networks.actor_critic import ActorCritic
 from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN
 from jaxrl.policies.bases import categorical, clipped, gaussian, squash
 from jaxrl.sources.rollout import ResetPolicy, rollout
-from jaxrl.errors import InvalidArgument
 
 INFINITY = float("inf")
 
@@ -91,9 +91,7 @@ class PPO:
             num_epochs=(1, INFINITY),
             num_minibatches=(1, INFINITY),
         )
-        check_one_of(
-            self, network=("mlp", "minatar"), activation=tuple(ACTIVATIONS), reset=get_args(ResetPolicy)
-        )
+        check_one_of(self, network=("mlp", "minatar"), activation=tuple(ACTIVATIONS), reset=get_args(ResetPolicy))
         check_divides(self.num_envs * self.num_steps, self.num_minibatches)
         if any(size < 1 for size in self.hidden_sizes):
             raise InvalidArgument("hidden_sizes", self.hidden_sizes, "must be positive widths")
@@ -155,9 +153,7 @@ class PPO:
             learning_rate = optax.linear_schedule(
                 self.learning_rate, 0.0, updates * self.num_epochs * self.num_minibatches
             )
-        optimiser = optax.chain(
-            optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5)
-        )
+        optimiser = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5))
         stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
 
         learner = descend(policy.init, loss, optimiser, policy)

@@ -124,4 +124,3 @@ def checksum(file: Path) -> list[int]:
 def brief(error: Exception) -> str:
     """The first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-

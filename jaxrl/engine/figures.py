@@ -31,10 +31,18 @@ def learning_curve(directory: Path) -> Path:
         for color, (config, of_config) in zip(_colors(), table.groupby("config")):
             for _, member in list(of_config.groupby("member"))[:256]:
                 axes.plot(member["environment_steps"], member[metric], color=color, alpha=0.12, linewidth=0.7)
-            points = [(steps, interquartile_interval(rows[metric])) for steps, rows in of_config.groupby("environment_steps")]
+            points = [
+                (steps, interquartile_interval(rows[metric])) for steps, rows in of_config.groupby("environment_steps")
+            ]
             steps = [step for step, _ in points]
             name = f"config {config}" if table["config"].nunique() > 1 else "interquartile mean"
-            axes.plot(steps, [p.value for _, p in points], color=color, linewidth=2, label=f"{name}, {of_config['member'].nunique()} members")
+            axes.plot(
+                steps,
+                [p.value for _, p in points],
+                color=color,
+                linewidth=2,
+                label=f"{name}, {of_config['member'].nunique()} members",
+            )
             axes.fill_between(steps, [p.low for _, p in points], [p.high for _, p in points], color=color, alpha=0.3)
         if len(table):
             axes.legend(frameon=False)
@@ -73,5 +81,3 @@ def summarise(result: Any) -> dict[str, Any]:
         "steps_per_second": None if np.isnan(result.steps_per_second) else result.steps_per_second,
         "layout": vars(result.layout),
     }
-
-

@@ -98,7 +98,9 @@ class RunDirectory(Sink):
             os.replace(temporary, target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise UserError(f"directory={str(self.path)!r}: cannot write metrics ({error.strerror or error})") from error
+            raise UserError(
+                f"directory={str(self.path)!r}: cannot write metrics ({error.strerror or error})"
+            ) from error
 
     def finish(self, result: Any) -> None:
         """Writes the summary and the picture of a run that has ended."""
@@ -134,7 +136,11 @@ def read_metrics(path: Path) -> pd.DataFrame:
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
     """Where two JSON values differ, as ``name: old -> new``."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [d for key in sorted({*old, *new}) for d in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
+        return [
+            d
+            for key in sorted({*old, *new})
+            for d in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
+        ]
     return [] if old == new else [f"{name}: {shortened(old)} -> {shortened(new)}"]
 
 

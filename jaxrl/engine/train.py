@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from gymnax.environments.environment import Environment
 from jax.sharding import Mesh, SingleDeviceSharding
-from jaxrl.envs import make as make_env
 
 from jaxrl.core import random
 from jaxrl.engine.memory import available_bytes, peak_bytes, tree_bytes
@@ -20,6 +19,7 @@ from jaxrl.engine.population import Layout, Population, plan, populate, readable
 from jaxrl.engine.program import FINITE, MemberState, Program, member_axes
 from jaxrl.engine.run_directory import RunDirectory
 from jaxrl.engine.sinks import Sink
+from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument
 
 CHUNK_SECONDS = 2.0
@@ -257,7 +257,9 @@ def run_schedule(
         metrics = training_metrics(layout, states)
         if judge is not None:
             judged = [
-                clock.measure("evaluate", judge, configs[g], states[g], evaluation_keys(program, group_keys[g], evaluation))
+                clock.measure(
+                    "evaluate", judge, configs[g], states[g], evaluation_keys(program, group_keys[g], evaluation)
+                )
                 for g in groups
             ]
             metrics |= gather(layout, judged)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 
-def clipped_surrogate(log_prob_t: jax.Array, behaviour_log_prob_t: jax.Array, advantage_t: jax.Array, clip) -> jax.Array:
+def clipped_surrogate(
+    log_prob_t: jax.Array, behaviour_log_prob_t: jax.Array, advantage_t: jax.Array, clip
+) -> jax.Array:
     """``-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` (Schulman et al. 2017, eq. 7), elementwise."""
     ratio = jnp.exp(log_prob_t - behaviour_log_prob_t)
     return -jnp.minimum(ratio * advantage_t, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage_t)

@@ -85,9 +85,7 @@ def rollout(
             ended = cut.astype(jnp.float32)
             episode_return = state.episode_return + reward
             episode_length = state.episode_length + 1
-            totals = jax.tree.map(
-                jnp.add, totals, (ended * episode_return, ended * episode_length, ended)
-            )
+            totals = jax.tree.map(jnp.add, totals, (ended * episode_return, ended * episode_length, ended))
             transition = Transition(
                 state.obs, action, reward, 1.0 - terminated.astype(jnp.float32), ended, next_obs, extras
             )

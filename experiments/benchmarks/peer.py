@@ -1,0 +1,83 @@
+"""Measurements in processes of their own, on either side: ours, and Rejax in an environment of its own."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+REJAX_VENV = ROOT / ".venv-rejax"
+REJAX_PACKAGES = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "brax==0.14.2")
+
+
+def rejax_python(venv: Path = REJAX_VENV) -> str:
+    """The interpreter of Rejax's environment, which is made if it is not there. Rejax 0.1.3 needs gymnax 0.0.9."""
+    python = venv / "bin" / "python"
+    if not python.exists():
+        print(f"making {venv} for Rejax", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REJAX_PACKAGES], check=True)
+    return str(python)
+
+
+def measure(python: str, script: str, case: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says why not.
+
+    Nothing is taken from a compilation cache.
+    """
+    command = [python, str(Path(__file__).parent / script), json.dumps(case)]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONWARNINGS": "ignore"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no result after {timeout:.0f} s"}
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return {"failed": lines[-1][:200] if lines else f"exit status {done.returncode}"}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def about(module: str) -> dict[str, Any]:
+    """When, where and how a table was made.
+
+    Args:
+        module: what was run with ``python -m``.
+    """
+    from jaxrl.engine.run_directory import provenance
+
+    made_with = provenance()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "devices": made_with["devices"],
+        "python": made_with["python"],
+        "versions": made_with["versions"],
+        "commit": made_with["commit"],
+    }
+
+
+def about_line(facts: dict[str, Any]) -> str:
+    """The same in a sentence."""
+    versions = facts["versions"]
+    return (
+        f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {', '.join(sorted(set(facts['devices'])))};"
+        f" Python {facts['python']}, jax {versions['jax']}, flax {versions['flax']}, gymnax {versions['gymnax']}; commit"
+        f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`."
+    )
+
+
+def processor() -> str:
+    """The processor's name."""
+    information = Path("/proc/cpuinfo")
+    for line in information.read_text().splitlines() if information.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,102 @@
+"""The table that every reproduction prints: ours, its interval, the reference, and whether it holds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxrl.stats import interquartile_interval
+
+Kind = Literal["exact", "published", "peer", "bound", "claim"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        ours: what was measured, with the 95% interval ``low .. high`` over ``seeds``; None for what has no spread.
+        reference: the figure it is held against.
+        kind: what kind of figure that is.
+        verdict: ``holds``, ``falls short``, or ``not testable here: why``.
+    """
+
+    name: str
+    ours: float
+    low: float | None
+    high: float | None
+    seeds: int
+    reference: float | str
+    kind: Kind
+    verdict: str
+
+
+def exact(name: str, ours: float, reference: float, tolerance: float) -> Row:
+    """A figure that must be met to ``tolerance``."""
+    verdict = "holds" if abs(ours - reference) <= tolerance else "falls short"
+    return Row(name, float(ours), None, None, 1, float(reference), "exact", verdict)
+
+
+def at_least(name: str, values: Sequence[float], bound: float, kind: Kind = "bound") -> Row:
+    """An interquartile mean over seeds that must reach a bound."""
+    estimate = interquartile_interval(np.asarray(values))
+    verdict = "holds" if estimate.value >= bound else "falls short"
+    return Row(name, *estimate, len(values), bound, kind, verdict)
+
+
+def not_worse(name: str, values: Sequence[float], peer: Sequence[float]) -> Row:
+    """An interquartile mean whose interval must not lie below the peer's."""
+    ours, theirs = interquartile_interval(np.asarray(values)), interquartile_interval(np.asarray(peer))
+    verdict = "holds" if ours.high >= theirs.low else "falls short"
+    reference = f"{theirs.value:.5g} [{theirs.low:.5g}, {theirs.high:.5g}], {len(peer)} seeds"
+    return Row(name, *ours, len(values), reference, "peer", verdict)
+
+
+def cells(row: Row) -> list[str]:
+    """A row as text."""
+    number = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)  # noqa: E731
+    interval = "" if row.low is None else f"[{row.low:.5g}, {row.high:.5g}]"
+    return [row.name, number(row.ours), interval, str(row.seeds), number(row.reference), row.kind, row.verdict]
+
+
+HEADER = ["name", "ours", "95% interval", "seeds", "reference", "kind", "verdict"]
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    """Prints the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*HEADER, title=title)
+    for row in rows:
+        table.add_row(*cells(row))
+    Console().print(table)
+
+
+def write(path: Path, title: str, introduction: str, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Writes ``path`` as Markdown and, beside it, as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"# {title}",
+        "",
+        introduction,
+        "",
+        f"| {' | '.join(HEADER)} |",
+        "| " + " | ".join("---" for _ in HEADER) + " |",
+    ]
+    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    write_json(path.with_suffix(".json"), rows, about)
+
+
+def write_json(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Writes the rows and how they were made."""
+    path.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def exit_status(rows: Sequence[Row]) -> int:
+    """1 if an exact check fails, else 0."""
+    return int(any(row.kind == "exact" and row.verdict != "holds" for row in rows))
