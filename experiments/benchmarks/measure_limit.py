@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from itertools import pairwise
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def flops_per_step(inputs: int, actions: int, hidden: list[int], epochs: int) ->
     total = 0
     for outputs in (actions, 1):
         sizes = [inputs, *hidden, outputs]
-        weights = sum(a * b for a, b in zip(sizes, sizes[1:]))
+        weights = sum(a * b for a, b in pairwise(sizes))
         total += 2 * weights + epochs * (6 * weights - 2 * sizes[0] * sizes[1])
     return total
 

@@ -1,4 +1,5 @@
-"""Returns that Rejax's PPO reaches, for ``experiments.reproduce.ppo``: prints a JSON line. Runs in Rejax's environment."""
+"""Returns that Rejax's PPO reaches, for ``experiments.reproduce.ppo``: prints a JSON line. Runs in Rejax's
+environment."""
 
 import json
 import sys

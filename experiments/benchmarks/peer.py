@@ -25,7 +25,8 @@ def rejax_python(venv: Path = REJAX_VENV) -> str:
 
 
 def measure(python: str, script: str, case: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says why not.
+    """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says
+    why not.
 
     Nothing is taken from a compilation cache.
     """
@@ -66,10 +67,11 @@ def about(module: str) -> dict[str, Any]:
 
 def about_line(facts: dict[str, Any]) -> str:
     """The same in a sentence."""
-    versions = facts["versions"]
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("jax", "flax", "gymnax"))
+    devices = ", ".join(sorted(set(facts["devices"])))
     return (
-        f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {', '.join(sorted(set(facts['devices'])))};"
-        f" Python {facts['python']}, jax {versions['jax']}, flax {versions['flax']}, gymnax {versions['gymnax']}; commit"
+        f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {devices};"
+        f" Python {facts['python']}, {versions}; commit"
         f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`."
     )
 

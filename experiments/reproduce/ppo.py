@@ -8,6 +8,7 @@ them (no annealing, no convolution, its default gradient clipping per element).
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -64,7 +65,8 @@ def introduction() -> str:
     return (
         about_line(about("experiments.reproduce.ppo"))
         + " Returns are of 16 greedy episodes of each seed at the end of training; interquartile means over seeds with"
-        " 95% bootstrap intervals. The presets were chosen on seeds 1000 and above, the figures are of seeds 0 and above."
+        " 95% bootstrap intervals. The presets were chosen on seeds 1000 and above, the figures are of seeds 0"
+        " and above."
     )
 
 
@@ -78,7 +80,8 @@ def advantages() -> list[Row]:
     cut = jnp.array([0.0, 1.0, 0.0])
     value, next_value = jnp.array([2.0, 4.0, 8.0]), jnp.array([4.0, 6.0, 10.0])
     rows = []
-    # delta = r + gamma discount v' - v, A_0 = delta_0 + gamma lambda delta_1, and nothing of step 2 comes back past the cut.
+    # delta = r + gamma discount v' - v, A_0 = delta_0 + gamma lambda delta_1, and nothing of step 2 comes back
+    # past the cut.
     for name, discount, expected in (
         ("termination", jnp.array([1.0, 0.0, 1.0]), (1 + 2 - 2) + 0.25 * (1 - 4)),
         ("time limit", ones, (1 + 2 - 2) + 0.25 * (1 + 3 - 4)),
@@ -110,7 +113,8 @@ def probes() -> list[Row]:
         result = train(config, env, seeds=8, updates=150, evaluate_every=0)
         network, _ = actor_critic(config, env, params)
         obs, _ = env.reset_env(jax.random.key(0), params)
-        learned = jax.vmap(lambda p: network.apply(p, obs, method="critic"))(result.states.learner.params)
+        critic = jax.vmap(partial(network.apply, method="critic"), in_axes=(0, None))
+        learned = critic(result.states.learner.params, obs)
         known = float(env.value(obs, jnp.float32(0.9), params))
         rows.append(
             exact(

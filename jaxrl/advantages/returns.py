@@ -1,4 +1,5 @@
-"""Returns and advantages of trajectories. Arrays are ``[T, ...]``; ``_t`` belongs to step t, ``_tp1`` to its successor."""
+"""Returns and advantages of trajectories. Arrays are ``[T, ...]``; ``_t`` belongs to step t, ``_tp1`` to its
+successor."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,7 +27,8 @@ def generalised_advantage(
 ) -> jax.Array:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16), cut at the ends of episodes.
 
-    ``delta_t = r_t + discount_t v_tp1 - v_t`` and ``A_t = delta_t + discount_t lambda (1 - cut_t) A_{t+1}``. A time limit
+    ``delta_t = r_t + discount_t v_tp1 - v_t`` and ``A_t = delta_t + discount_t lambda (1 - cut_t) A_{t+1}``. A
+    time limit
     bootstraps from the successor's value (``discount_t > 0``) and yet stops the trace (``cut_t = 1``).
 
     Args:
@@ -46,7 +48,8 @@ def generalised_advantage(
 
 
 def gae(gamma: float | jax.Array, lambda_: float | jax.Array) -> AdvantageTransform:
-    """``generalised_advantage`` in the advantage slot: replaces the advantage by one made from a ``ValuedTransitions``."""
+    """``generalised_advantage`` in the advantage slot: replaces the advantage by one made from a
+    ``ValuedTransitions``."""
 
     def update(advantage, batch: ValuedTransitions, state):
         del advantage

@@ -83,7 +83,8 @@ def minibatched(
     minibatches: int,
     stop: Callable[[Metrics], jax.Array] | None = None,
 ) -> Learner:
-    """Passes over a batch ``[T, N, ...]`` ``epochs`` times, in ``minibatches`` equal shuffled parts ``[T*N/minibatches, ...]``.
+    """Passes over a batch ``[T, N, ...]`` ``epochs`` times, in ``minibatches`` equal shuffled parts
+    ``[T*N/minibatches, ...]``.
 
     Laws: one update sees every row exactly ``epochs`` times; with one epoch and one minibatch it is ``learner`` on the
     flattened, shuffled batch; once ``stop(metrics)`` is true nothing changes for the rest of the call.
@@ -136,7 +137,8 @@ def check_divides(batch_size: int, minibatches: int) -> None:
 def repeated(learner: Learner, times: int) -> Learner:
     """Updates ``times`` times, on the parts of a batch whose leaves have a leading axis of that length.
 
-    Laws: ``repeated(learner, 1)`` on ``batch[None]`` is ``learner`` on ``batch``; ``repeated(learner, n)`` is the fold of
+    Laws: ``repeated(learner, 1)`` on ``batch[None]`` is ``learner`` on ``batch``; ``repeated(learner, n)`` is
+    the fold of
     ``learner.update`` over the ``n`` parts. Metrics are averaged.
     """
 

@@ -126,7 +126,8 @@ class Policy(NamedTuple):
     mode: Callable[[PyTree, PyTree], PyTree]
     """``(params, obs) -> action``, the most likely one"""
     decode: Callable[[PyTree], PyTree] = lambda action: action
-    """what the environment is sent for an action of this policy, such as its tanh; log-probabilities are of what is sent"""
+    """what the environment is sent for an action of this policy, such as its tanh; log-probabilities are of what
+    is sent"""
     fit_loss: Callable[..., jax.Array] | None = None
     """``(params, batch, key) -> loss``"""
 

@@ -1,7 +1,10 @@
 """Checkpoints of the whole state: complete or absent, verified when read."""
 
+import contextlib
 import json
+import logging
 import os
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -31,8 +34,9 @@ def save(directory: Path, updates: int, state: Any) -> None:
     final, temporary = directory / f"{updates:012d}", directory / f".writing-{updates:012d}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        ocp.save(temporary.absolute(), jax.tree.map(raw, state))
+        remove_unfinished(directory)
+        with quiet():
+            ocp.save(temporary.absolute(), jax.tree.map(raw, state))
         manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         with open(temporary / "manifest.json", "w") as file:
             json.dump(manifest, file)
@@ -41,10 +45,27 @@ def save(directory: Path, updates: int, state: Any) -> None:
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
     except Exception as error:  # orbax and tensorstore wrap a full disk in several types
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_unfinished(directory)
         raise UserError(f"directory={str(directory)!r}: cannot write a checkpoint: {brief(error)}") from error
     for old in complete(directory)[:-KEEP]:
         shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what an attempt that did not end left behind, of orbax's own temporary folders too."""
+    for path in directory.glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps orbax from logging the tracebacks of errors that it raises as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def complete(directory: Path) -> list[int]:
@@ -122,5 +143,8 @@ def checksum(file: Path) -> list[int]:
 
 
 def brief(error: Exception) -> str:
-    """The first line of an error's text."""
+    """The first line of an error's text, or what the system says of the error that tensorstore met."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code:
+        return os.strerror(int(code[1]))
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

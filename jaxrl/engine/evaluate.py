@@ -25,7 +25,8 @@ def evaluate(
         policy: ``(obs[M, B, ...], keys[M]) -> action[M, B, ...]``.
         keys: ``[M]``; a member's episodes depend on its own key only.
         episodes: per member.
-        batch: episodes of a member run at once (``B``), a divisor of ``episodes``; all by default. Less memory, more time.
+        batch: episodes of a member run at once (``B``), a divisor of ``episodes``; all by default. Less memory,
+        more time.
 
     Returns:
         ``evaluation_return[M]`` and ``evaluation_length[M]``.

@@ -15,7 +15,8 @@ def judged_metric(names: Any) -> str | None:
 
 
 def learning_curve(directory: Path) -> Path:
-    """Draws ``figures/learning_curve.png``: interquartile mean over seeds with its 95% band, all members faint behind."""
+    """Draws ``figures/learning_curve.png``: interquartile mean over seeds with its 95% band, all members faint
+    behind."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -64,7 +65,8 @@ def _colors():
 
 
 def summarise(result: Any) -> dict[str, Any]:
-    """The summary of a run as JSON has it: final metrics with intervals over the members that stayed finite, and times."""
+    """The summary of a run as JSON has it: final metrics with intervals over the members that stayed finite, and
+    times."""
     healthy = [m for m in range(len(result.members)) if m not in result.frozen]
     final = {}
     for name, values in result.metrics.items():

@@ -124,9 +124,9 @@ def plan(
     if most < (tile or 1):
         needed = members * state_bytes + devices * (tile or 1) * work_bytes
         raise UserError(
-            f"seeds: {members} members need about {readable(needed)} ({readable(state_bytes)} of state each, and"
-            f" {readable(work_bytes)} each for the {devices * (tile or 1)} at work), but {readable(memory)} are available;"
-            " train fewer members at once, or shrink the networks, the rollout or the buffer"
+            f"seeds: {members} members need about {readable(needed)}: {readable(state_bytes)} of state each, and"
+            f" {readable(work_bytes)} each for the {devices * (tile or 1)} at work; {readable(memory)} are available."
+            " Train fewer members at once, or shrink the networks, the rollout or the buffer"
         )
     if tile is None:
         cached = max(1, min(16, CACHE_BYTES // max(state_bytes, 1))) if on_cpu else per_device

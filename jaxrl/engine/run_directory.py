@@ -47,7 +47,7 @@ class RunDirectory(Sink):
                     target = path / name
                     shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
             (path / "metrics").mkdir(parents=True, exist_ok=True)
-            lock = open(path / ".lock", "w")
+            lock = (path / ".lock").open("w")  # held until the run is over
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"directory={str(path)!r}: another process is training into it") from error
@@ -170,7 +170,8 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the source this package was imported from, ``+`` behind it if there are changes; None without git."""
+    """The commit of the source this package was imported from, ``+`` behind it if there are changes; None
+    without git."""
     here = Path(__file__).parent
     try:
         git = lambda *words: subprocess.run(  # noqa: E731

@@ -13,6 +13,7 @@ def clipped_surrogate(
 
 
 def approximate_kl(log_prob_t: jax.Array, behaviour_log_prob_t: jax.Array) -> jax.Array:
-    """``(ratio - 1) - log ratio``: a non-negative estimate of KL(behaviour, current) at behaviour's samples, elementwise."""
+    """``(ratio - 1) - log ratio``: a non-negative estimate of KL(behaviour, current) at behaviour's samples,
+    elementwise."""
     log_ratio = log_prob_t - behaviour_log_prob_t
     return jnp.expm1(log_ratio) - log_ratio

@@ -11,7 +11,8 @@ def orthogonal(scale: float = 1.0) -> Callable[..., jax.Array]:
     """A matrix with orthonormal rows or columns times ``scale``, uniform (Haar) among them.
 
     The polar factor of a Gaussian matrix, by Newton-Schulz iteration: matrix products only, so a population of members
-    is one batched product. (A batched QR is slow on accelerators, and several of them in one program deadlock jax 0.10.2
+    is one batched product. (A batched QR is slow on accelerators, and several of them in one program deadlock
+    jax 0.10.2
     on CPU.)
 
     Returns:

@@ -37,7 +37,8 @@ class MLP(nn.Module):
 
 
 class MinAtarCNN(nn.Module):
-    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]`` to features."""
+    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]`` to
+    features."""
 
     sizes: Sequence[int] = (128,)
     activation: str = "relu"

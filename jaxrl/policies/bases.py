@@ -14,7 +14,8 @@ def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree]
 
     def sample(params, obs, noise):
         log_probs = jax.nn.log_softmax(logits(params, obs))
-        # Inverse transform sampling: one uniform an action, where the Gumbel trick takes one and two logarithms a logit.
+        # Inverse transform sampling: one uniform an action, where the Gumbel trick takes one and two logarithms
+        # a logit.
         cumulative = jnp.cumsum(jnp.exp(log_probs[..., :-1]), axis=-1)
         action = jnp.sum(noise[..., None] >= cumulative, axis=-1, dtype=jnp.int32)
         return action, select_action(log_probs, action)
@@ -32,7 +33,8 @@ def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree]
 
 
 def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
-    """``values[..., action]``: ``[..., A], [...] -> [...]``. By a mask, since a gather and its scatter gradient cost more."""
+    """``values[..., action]``: ``[..., A], [...] -> [...]``. By a mask, since a gather and its scatter gradient
+    cost more."""
     chosen = action[..., None] == jnp.arange(values.shape[-1])
     return jnp.sum(jnp.where(chosen, values, 0), axis=-1)
 

@@ -39,7 +39,8 @@ def rollout(
       draws, new for every rollout; two episodes of one environment start alike only if both began in one window;
     - ``cached``: every environment returns to the first state it ever had, what Brax does.
 
-    Metrics: ``episode_return`` and ``episode_length`` of the episodes that ended, and ``episodes`` that ended per batch.
+    Metrics: ``episode_return`` and ``episode_length`` of the episodes that ended, and ``episodes`` that ended
+    per batch.
 
     Raises:
         InvalidArgument: for sizes below one or an unknown ``reset``.
