@@ -70,6 +70,10 @@ def standardise(epsilon: float = 1e-8) -> AdvantageTransform:
     return AdvantageTransform(lambda: (), update)
 
 
+CRITIC_ROWS = 2048
+"""observations of one member that the critic looks at together: enough for full speed, and it bounds the memory"""
+
+
 def values_of(
     critic: Callable[[jax.Array], jax.Array], batch: Transition, min_episode_steps: int
 ) -> tuple[jax.Array, jax.Array]:
@@ -87,10 +91,17 @@ def values_of(
     Returns:
         ``value[T, N]`` and ``next_value[T, N]``.
     """
-    steps = batch.reward.shape[0]
+    steps, envs = batch.reward.shape
     slots = -(-steps // min_episode_steps)
+
+    def critic_in_blocks(obs):
+        block = max(1, CRITIC_ROWS // envs)
+        if jax.tree.leaves(obs)[0].shape[0] <= block:
+            return critic(obs)
+        return jax.lax.map(lambda row: critic(jax.tree.map(lambda leaf: leaf[None], row))[0], obs, batch_size=block)
+
     if slots >= steps:
-        both = critic(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.obs, batch.next_obs))
+        both = critic_in_blocks(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.obs, batch.next_obs))
         return both[:steps], both[steps:]
     truncated = batch.cut * batch.discount
     rank = jnp.cumsum(truncated, axis=0) * truncated  # 1, 2, ... at the time limits of each environment, else 0
@@ -100,7 +111,7 @@ def values_of(
         at = index.reshape(index.shape + (1,) * (obs.ndim - 2))
         return jnp.concatenate([obs, next_obs[-1:], jnp.take_along_axis(next_obs, at, axis=0)])
 
-    values = critic(jax.tree.map(with_slots, batch.obs, batch.next_obs))
+    values = critic_in_blocks(jax.tree.map(with_slots, batch.obs, batch.next_obs))
     value, next_value = values[:steps], values[1 : steps + 1]
     for slot in range(slots):
         next_value = jnp.where(rank == slot + 1, values[steps + 1 + slot], next_value)

@@ -115,7 +115,7 @@ class PPO:
         def label(state, batch, key) -> Minibatch:
             del key
             value, next_value = values_of(
-                lambda obs: network.apply(state.params, obs, method="critic"), batch, env_params.max_steps_in_episode
+                lambda obs: network.apply(state.params, obs, method="critic"), batch, least_truncated_length(env_params)
             )
             valued = ValuedTransitions(batch.reward, batch.discount, batch.cut, value, next_value)
             advantage, _ = estimate.update(jnp.zeros_like(value), valued, estimate.init())
@@ -164,6 +164,12 @@ class PPO:
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
         return iterate(rollout(env, env_params, self.num_envs, self.num_steps, self.reset), learner)
+
+
+def least_truncated_length(env_params: Any) -> int:
+    """The least number of steps after which an episode can be truncated, 1 if that is not known when tracing."""
+    limit = getattr(env_params, "max_steps_in_episode", None)
+    return limit if isinstance(limit, int) and limit >= 1 else 1
 
 
 class Minibatch(NamedTuple):

@@ -47,7 +47,7 @@ def save(directory: Path, updates: int, state: Any) -> None:
     except Exception as error:  # orbax and tensorstore wrap a full disk in several types
         remove_unfinished(directory)
         raise UserError(f"directory={str(directory)!r}: cannot write a checkpoint: {brief(error)}") from error
-    for old in complete(directory)[:-KEEP]:
+    for old in [kept for kept in complete(directory) if kept <= updates][:-KEEP]:  # a newer one may be damaged
         shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
 
 
@@ -75,27 +75,42 @@ def complete(directory: Path) -> list[int]:
     return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and (p / "manifest.json").exists())
 
 
-def load_latest(directory: Path, abstract_state: Any) -> tuple[int, Any, list[str]]:
+def load_latest(directory: Path, abstract_state: Any, before: int | None = None) -> tuple[int, Any, list[str]]:
     """The newest checkpoint that verifies.
 
     Args:
         abstract_state: tree of ``jax.ShapeDtypeStruct`` to restore into.
+        before: only checkpoints after fewer updates than this, if given.
 
     Returns:
-        updates, state, and a warning for each newer checkpoint that is damaged. Without any usable checkpoint the
+        updates, state, and a warning for each newer checkpoint that was passed over. Without any usable checkpoint the
         updates are 0 and the state is None.
+
+    Raises:
+        UserError: if a checkpoint is whole and yet does not fit ``abstract_state``, as after a change of the program.
+            Starting over would throw away what it holds.
     """
     from orbax.checkpoint import v1 as ocp
 
     warnings = []
     for updates in reversed(complete(directory)):
         path = directory / f"{updates:012d}"
+        if before is not None and updates >= before:
+            warnings.append(f"checkpoint {path} is passed over, since metrics before it are lost; using the one before")
+            continue
         try:
             verify(path)
-            loaded = ocp.load(path.absolute(), jax.tree.map(raw_shape, abstract_state))
-            return updates, jax.tree.map(typed, abstract_state, loaded), warnings
         except Exception as error:  # whatever is wrong with it, the one before may be whole
             warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
+            continue
+        try:
+            loaded = ocp.load(path.absolute(), jax.tree.map(raw_shape, abstract_state))
+            return updates, jax.tree.map(typed, abstract_state, loaded), warnings
+        except Exception as error:  # orbax reports a tree of another form in several types
+            raise UserError(
+                f"directory={str(directory)!r}: checkpoint {path.name} is whole but holds another state than this"
+                f" version trains ({brief(error)}); resume with the version that wrote it, or overwrite"
+            ) from error
     return 0, None, warnings
 
 

@@ -44,26 +44,46 @@ def populate(config: Any, seeds: int | Sequence[int]) -> Population:
     Raises:
         InvalidArgument: for no seeds, negative or repeated ones, or leaves with different leading axes.
     """
-    if isinstance(seeds, int) and seeds < 1:
-        raise InvalidArgument("seeds", seeds, "must be at least 1")
-    seed = np.arange(seeds) if isinstance(seeds, int) else np.asarray(list(seeds), np.int64)
-    if len(seed) == 0 or seed.min() < 0 or seed.max() >= 2**32 or len(set(seed.tolist())) < len(seed):
-        raise InvalidArgument("seeds", seeds, "must be a positive number or distinct integers within [0, 2**32)")
+    variants, seed = variants_of(config), np.asarray(checked_seeds(seeds), np.int64)
     leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(config)]
-    lengths = {leaf.shape[0] for leaf in leaves if leaf.ndim == 1}
-    if len(lengths) > 1 or any(leaf.ndim > 1 for leaf in leaves):
-        raise InvalidArgument(
-            "config",
-            [leaf.shape for leaf in leaves if leaf.ndim],
-            "hyperparameters must be scalars or vectors of one length, a value for each variant",
-        )
-    variants = lengths.pop() if lengths else 1
     members = [np.repeat(np.broadcast_to(leaf, (variants,)), len(seed)) for leaf in leaves]
     return Population(
         config=jax.tree.unflatten(jax.tree.structure(config), members),
         seed=np.tile(seed, variants),
         config_index=np.repeat(np.arange(variants), len(seed)),
     )
+
+
+def population_size(config: Any, seeds: int | Sequence[int]) -> int:
+    """How many members ``populate`` makes of the same arguments. Costs nothing, however many they are."""
+    return variants_of(config) * len(checked_seeds(seeds))
+
+
+def checked_seeds(seeds: int | Sequence[int]) -> Sequence[int]:
+    """The seeds asked for by number or by name."""
+    named = range(int(seeds)) if isinstance(seeds, int | np.integer) else list(seeds)
+    fine = isinstance(named, range) or (
+        len(set(named)) == len(named)
+        and all(isinstance(seed, int | np.integer) and 0 <= seed < 2**32 for seed in named)
+    )
+    if not fine or not 1 <= len(named) <= 2**32:
+        raise InvalidArgument(
+            "seeds", seeds, "must be a number of at least 1 and at most 2**32, or distinct integers within [0, 2**32)"
+        )
+    return named
+
+
+def variants_of(config: Any) -> int:
+    """``C``, the length of the leaves that are vectors, or 1."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(config)]
+    lengths = {shape[0] for shape in shapes if len(shape) == 1}
+    if len(lengths) > 1 or 0 in lengths or any(len(shape) > 1 for shape in shapes):
+        raise InvalidArgument(
+            "config",
+            [shape for shape in shapes if shape],
+            "hyperparameters must be scalars or vectors of one length, a value for each variant",
+        )
+    return lengths.pop() if lengths else 1
 
 
 @dataclass(frozen=True)

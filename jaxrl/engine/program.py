@@ -112,8 +112,9 @@ class Program:
     def sharded(self, function: Callable, in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()) -> Any:
         """``jit`` of a function of members, each device running the same program on its own share of them.
 
-        ``shard_map`` rather than sharded inputs: every device then runs exactly what a single one would, which the
-        partitioner does not promise, and loops that stop early need not agree.
+        ``shard_map`` rather than sharded inputs: what a device runs then does not depend on how many others there are,
+        which the partitioner does not promise, and loops that stop early need not agree. (For a single device XLA leaves
+        the partitioner's passes out and simplifies in another order, so that one device and several differ in rounding.)
         """
         mapped = jax.shard_map(
             function, mesh=self.mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False

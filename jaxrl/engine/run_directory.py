@@ -42,30 +42,46 @@ class RunDirectory(Sink):
             UserError: if it cannot be written to, is in use, or holds another run.
         """
         try:
-            if overwrite and (path / "config.json").exists():
-                for name in ("config.json", "summary.json", "metrics", "checkpoints", "figures"):
-                    target = path / name
-                    shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-            (path / "metrics").mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             lock = (path / ".lock").open("w")  # held until the run is over
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return cls.locked(path, lock, request, resume=resume, overwrite=overwrite)
+            except BaseException:
+                lock.close()  # a refused request must not keep the directory for as long as its error is looked at
+                raise
         except BlockingIOError as error:
             raise UserError(f"directory={str(path)!r}: another process is training into it") from error
         except OSError as error:
             raise UserError(f"directory={str(path)!r}: cannot be written to ({error.strerror})") from error
-        run = cls(path, lock)
+
+    @classmethod
+    def locked(cls, path: Path, lock: Any, request: dict[str, Any], *, resume: bool, overwrite: bool) -> "RunDirectory":
+        """The rest of ``open``, once no other process can be at it."""
         config = path / "config.json"
-        if config.exists():
-            if not resume:
-                raise UserError(f"directory={str(path)!r}: holds a run; resume it, overwrite it or choose another")
-            difference = differences(json.loads(config.read_text())["request"], json.loads(json.dumps(request)))
-            if difference:
-                raise UserError(
-                    f"directory={str(path)!r}: holds another run, which differs in {'; '.join(difference)};"
-                    " use --overwrite or a new directory"
-                )
-        else:
+        if overwrite and config.exists():
+            for name in ("config.json", "summary.json", "metrics", "checkpoints", "figures"):
+                target = path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        (path / "metrics").mkdir(exist_ok=True)
+        run = cls(path, lock)
+        if not config.exists():
             run.write_json("config.json", {"request": request, "made_with": provenance()})
+            return run
+        if not resume:
+            raise UserError(f"directory={str(path)!r}: holds a run; resume it, overwrite it or choose another")
+        try:
+            held = json.loads(config.read_text())["request"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"directory={str(path)!r}: its config.json is damaged; use --overwrite or a new directory"
+            ) from error
+        difference = differences(held, json.loads(json.dumps(request)))
+        if difference:
+            raise UserError(
+                f"directory={str(path)!r}: holds another run, which differs in {'; '.join(difference)};"
+                " use --overwrite or a new directory"
+            )
         return run
 
     def save(self, updates: int, state: Any) -> None:
@@ -73,25 +89,45 @@ class RunDirectory(Sink):
         checkpoint.save(self.path / "checkpoints", updates, state)
 
     def restore(self, abstract_state: Any, schedule: list[int]) -> tuple[int, Any, list[dict[str, np.ndarray]]]:
-        """The last whole checkpoint: updates done, state, and the metrics of the evaluations before it."""
-        done, state, warnings = checkpoint.load_latest(self.path / "checkpoints", abstract_state)
+        """The last whole checkpoint: updates done, state, and the metrics of the evaluations before it.
+
+        A checkpoint after an evaluation whose rows are lost is no use, since nothing else can bring them back.
+        """
+        history = self.history(len(schedule))
+        lost = schedule[len(history)] if len(history) < len(schedule) else None
+        done, state, warnings = checkpoint.load_latest(self.path / "checkpoints", abstract_state, before=lost)
         self.messages += warnings
-        for warning in warnings:
-            print(warning, file=sys.stderr)
+        for message in self.messages:
+            print(message, file=sys.stderr)
         finished = sum(target <= done for target in schedule)
-        history = []
-        for file in sorted((self.path / "metrics").glob("*.parquet")):
+        for file in (self.path / "metrics").glob("*.parquet"):
             if int(file.stem) >= finished:
                 file.unlink()
-                continue
-            table = pd.read_parquet(file)
+        return done, state, history[:finished]
+
+    def history(self, evaluations: int) -> list[dict[str, np.ndarray]]:
+        """The metrics of the first evaluations, up to one whose rows are missing or damaged."""
+        history = []
+        for evaluation in range(evaluations):
+            file = self.rows_of(evaluation)
+            if not file.exists():
+                break
+            try:
+                table = pd.read_parquet(file)
+            except Exception as error:  # whatever is wrong with it, it can be computed again
+                self.messages.append(f"metrics {file} are damaged ({checkpoint.brief(error)}); computing them again")
+                break
             names = table.columns[table.columns.get_loc("wall_seconds") + 1 :]
             history.append({name: table[name].to_numpy() for name in names})
-        return done, state, history
+        return history
+
+    def rows_of(self, evaluation: int) -> Path:
+        """The file with the rows of one evaluation."""
+        return self.path / "metrics" / f"{evaluation:06d}.parquet"
 
     def write(self, evaluation: int, rows: pd.DataFrame) -> None:
         """Writes the rows of one evaluation, whole or not at all."""
-        target = self.path / "metrics" / f"{evaluation:06d}.parquet"
+        target = self.rows_of(evaluation)
         temporary = target.with_suffix(".writing")
         try:
             rows.to_parquet(temporary, index=False)

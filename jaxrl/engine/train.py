@@ -15,7 +15,7 @@ from jax.sharding import Mesh, SingleDeviceSharding
 
 from jaxrl.core import random
 from jaxrl.engine.memory import available_bytes, peak_bytes, tree_bytes
-from jaxrl.engine.population import Layout, Population, plan, populate, readable
+from jaxrl.engine.population import Layout, Population, plan, populate, population_size, readable
 from jaxrl.engine.program import FINITE, MemberState, Program, member_axes
 from jaxrl.engine.run_directory import RunDirectory
 from jaxrl.engine.sinks import Sink
@@ -138,7 +138,7 @@ def train(
     env = make_env(env, **env_settings) if isinstance(env, str) else env
     env_params = env.default_params if env_params is None else env_params
     config.check(env, env_params)
-    population = populate(config, seeds)
+    members = population_size(config, seeds)
     steps_per_update = config.make(env, env_params, updates=1).steps_per_update
     updates = whole_updates(steps, updates, steps_per_update)
     schedule = evaluation_schedule(evaluate_every, updates, steps_per_update)
@@ -151,7 +151,8 @@ def train(
         return config.make(env, env_params, updates)
 
     devices = list(mesh.devices.flat) if mesh is not None else jax.devices()
-    layout, state_bytes = lay_out(make, population, devices, tile)
+    layout, state_bytes = lay_out(make, config, members, devices, tile)
+    population = populate(config, seeds)
     program = Program(
         make,
         env,
@@ -169,7 +170,7 @@ def train(
             "env": env_name,
             "env_settings": env_settings,
             "env_params": repr(env_params),
-            "seeds": sorted(set(population.seed.tolist())),
+            "seeds": list(dict.fromkeys(population.seed.tolist())),
             "updates": updates,
             "schedule": [schedule[0], len(schedule)],
             "evaluation_episodes": evaluation_episodes if evaluate_every != 0 else 0,
@@ -177,13 +178,13 @@ def train(
         }
         run = RunDirectory.open(Path(directory), request, resume=resume, overwrite=overwrite)
         sinks = [*sinks, run]
-    for sink in sinks:
-        sink.begin(
-            f"{population.size} members, {readable(state_bytes)} of state each; {layout.groups} group(s) of"
-            f" {layout.devices} device(s) x {layout.tile} members; {updates} updates of {steps_per_update} steps",
-            updates,
-        )
     try:
+        for sink in sinks:
+            sink.begin(
+                f"{population.size} members, {readable(state_bytes)} of state each; {layout.groups} group(s) of"
+                f" {layout.devices} device(s) x {layout.tile} members; {updates} updates of {steps_per_update} steps",
+                updates,
+            )
         return run_schedule(
             program, population, layout, schedule, steps_per_update, root_seed, run, checkpoint_seconds, sinks
         )
@@ -334,15 +335,15 @@ def check_evaluation(episodes: int, batch: int | None) -> None:
         raise InvalidArgument("evaluation_batch", batch, f"must divide evaluation_episodes={episodes}")
 
 
-def lay_out(make: Any, population: Population, devices: list[Any], tile: int | None) -> tuple[Layout, int]:
+def lay_out(make: Any, config: Any, members: int, devices: list[Any], tile: int | None) -> tuple[Layout, int]:
     """The layout that the estimated memory allows, and the bytes of one member's state."""
-    config = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), population.config)
+    config = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.float32), config)
     state = jax.eval_shape(lambda config, key: make(config).init(key), config, jax.eval_shape(random.key, 0))
     state_bytes = tree_bytes(state)
     work_bytes = peak_bytes(lambda config, state: make(config).update(state), config, state)
     on_cpu = devices[0].platform == "cpu"
     memory = available_bytes(devices[0]) * (1 if on_cpu else len(devices))
-    return plan(population.size, len(devices), state_bytes, work_bytes, memory, tile, on_cpu), state_bytes
+    return plan(members, len(devices), state_bytes, work_bytes, memory, tile, on_cpu), state_bytes
 
 
 def plain(value: Any) -> Any:

@@ -36,9 +36,26 @@ class MLP(nn.Module):
         return x
 
 
+class Patches(nn.Module):
+    """A ``size x size`` convolution without padding, as one matrix product: ``[..., H, W, C] -> [..., H', W', features]``.
+
+    A convolution whose kernels differ between members becomes a grouped one under ``vmap``, for which XLA has no fast
+    program; a product of patches stays a batched product.
+    """
+
+    features: int
+    size: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        height, width = (length - self.size + 1 for length in x.shape[-3:-1])
+        shifts = [(i, j) for i in range(self.size) for j in range(self.size)]
+        patches = jnp.concatenate([x[..., i : i + height, j : j + width, :] for i, j in shifts], axis=-1)
+        return nn.Dense(self.features, kernel_init=orthogonal(2**0.5))(patches)
+
+
 class MinAtarCNN(nn.Module):
-    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]`` to
-    features."""
+    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]`` to features."""
 
     sizes: Sequence[int] = (128,)
     activation: str = "relu"
@@ -46,7 +63,5 @@ class MinAtarCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = x.astype(jnp.float32)
-        x = nn.Conv(16, (3, 3), padding="VALID", kernel_init=orthogonal(2**0.5))(x)
-        x = ACTIVATIONS[self.activation](x)
+        x = ACTIVATIONS[self.activation](Patches(16)(x.astype(jnp.float32)))
         return MLP(self.sizes, self.activation, self.rank)(x)
