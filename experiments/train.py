@@ -137,7 +137,7 @@ def command(argv: list[str]) -> int:
     steps = preset.steps if run.steps is None else run.steps
     if steps is None:
         raise InvalidArgument("steps", None, f"must be given: there is no preset for {run.env} to take it from")
-    print(f"preset {preset.name}", file=sys.stderr)
+    print(f"preset {preset.name}")
 
     from jaxrl.engine.sinks import Progress, TensorBoard, WeightsAndBiases
     from jaxrl.engine.train import train

@@ -1,0 +1,37 @@
+"""What tests of the command line share: runs of seconds, and the guard that bad input is refused before compiling."""
+
+import pytest
+
+from experiments.train import main
+from jaxrl.engine.program import Program
+
+TINY = """
+    --preset none --num-envs 2 --num-steps 8 --num-minibatches 2 --num-epochs 1 --hidden-sizes 8 --learning-rate 1e-3
+    --steps 64 --seeds 2 --evaluate-every 32 --evaluation-episodes 2 --checkpoint-seconds 0
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Arguments of a run of two evaluations, into ``tmp_path/run``."""
+    return ["ppo", "--env", "CartPole-v1", *TINY.split(), "--directory", str(tmp_path / "run")]
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Runs a command line that must end with exit code 2 and one line on stderr before compiling; returns the line."""
+
+    def compiled(*_):
+        raise AssertionError("compiled")
+
+    def refused(arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(Program, "compiled_start", compiled)
+            code = main(arguments)
+        lines = capsys.readouterr().err.splitlines()
+        assert code == 2
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return refused

@@ -1,0 +1,31 @@
+"""Every preset names an environment, and hyperparameters that its algorithm knows and accepts there."""
+
+import pytest
+
+from experiments.train import algorithm_class, load_preset, preset_names, with_preset
+from jaxrl import make
+
+ENVIRONMENTS = [
+    "CartPole-v1",
+    "Acrobot-v1",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+    *(f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")),
+    *(f"brax/{robot}" for robot in ("ant", "halfcheetah", "hopper", "reacher", "walker2d")),
+]
+
+
+def test_all_are_there():
+    assert preset_names("ppo") == sorted(f"ppo/{env}" for env in ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_is_accepted(name):
+    algorithm, _, env_name = name.partition("/")
+    preset = load_preset(name)
+    config = with_preset(algorithm_class(algorithm), preset)
+    for key, value in preset.hyperparameters.items():
+        assert getattr(config, key) == (tuple(value) if isinstance(value, list) else value)
+    env = make(env_name, **preset.env_settings)
+    config.check(env, env.default_params)
+    assert isinstance(preset.steps, int)
