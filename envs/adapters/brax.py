@@ -3,11 +3,14 @@
 import contextlib
 import inspect
 import io
+import types
 import warnings
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 with contextlib.redirect_stdout(io.StringIO()):  # mujoco.mjx prints that its optional backend warp is absent
-    from brax import envs
+    from brax import envs, fluid
 
 from jaxrl.envs.adapters.physics import Physics
 
@@ -16,6 +19,14 @@ from jaxrl.errors import InvalidArgument
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000  # what brax.envs.create uses for all of them
 REFUSED = {"fast": "a test double of brax without physics"}
+
+
+def _clip(x, a_min=None, a_max=None, **bounds):
+    return jnp.clip(x, **{"min": a_min, "max": a_max, **bounds})
+
+
+# brax 0.14.2's fluid forces, which only the swimmer has, call `clip` with argument names that jax 0.10 removed.
+fluid.jp = types.SimpleNamespace(**{**vars(jnp), "clip": _clip})
 
 
 def names() -> list[str]:

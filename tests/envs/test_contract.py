@@ -60,10 +60,18 @@ def test_brax(backend):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("env_id", others("brax/", ["brax/inverted_pendulum"]))
+@pytest.mark.parametrize("backend", ["spring", "mjx"])
+@pytest.mark.parametrize("env_id", others("brax/", ["brax/inverted_pendulum", "brax/swimmer"]))
 def test_brax_others(env_id, backend):
     check(env_id, backend=backend)
+
+
+@pytest.mark.slow
+def test_brax_swimmer():
+    """The one environment that brax has for one backend only, and that needs the adapter's help on this jax."""
+    check("brax/swimmer", backend="generalized")
+    with pytest.raises(UserError, match="Unsupported backend"):
+        envs.make("brax/swimmer", backend="spring")
 
 
 @pytest.mark.parametrize("env_id", JUMANJI)
