@@ -44,6 +44,11 @@ class Trees:
         return jax.tree.map(lambda leaf: as_numpy(leaf)[index], tree)
 
     @staticmethod
+    def leaves(tree):
+        """All leaves, as numpy arrays."""
+        return [as_numpy(leaf) for leaf in jax.tree.leaves(tree)]
+
+    @staticmethod
     def equal(a, b):
         """Asserts that two trees are the same bit by bit, NaN in the same places included."""
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(as_numpy(x), as_numpy(y), strict=True), a, b)

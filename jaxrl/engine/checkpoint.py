@@ -36,7 +36,7 @@ def save(directory: Path, updates: int, state: Any) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
         with quiet():
-            ocp.save(temporary.absolute(), jax.tree.map(raw, state))
+            ocp.save(str(temporary.absolute()), jax.tree.map(raw, state))
         manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         with open(temporary / "manifest.json", "w") as file:
             json.dump(manifest, file)
@@ -104,7 +104,7 @@ def load_latest(directory: Path, abstract_state: Any, before: int | None = None)
             warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
             continue
         try:
-            loaded = ocp.load(path.absolute(), jax.tree.map(raw_shape, abstract_state))
+            loaded = ocp.load(str(path.absolute()), jax.tree.map(raw_shape, abstract_state))
             return updates, jax.tree.map(typed, abstract_state, loaded), warnings
         except Exception as error:  # orbax reports a tree of another form in several types
             raise UserError(

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrl.engine import checkpoint
-from jaxrl.engine.sinks import Sink
+from jaxrl.engine.sinks import Sink, metric_names
 from jaxrl.errors import UserError
 
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "gymnax", "brax", "mujoco", "orbax-checkpoint", "numpy")
@@ -117,8 +117,7 @@ class RunDirectory(Sink):
             except Exception as error:  # whatever is wrong with it, it can be computed again
                 self.messages.append(f"metrics {file} are damaged ({checkpoint.brief(error)}); computing them again")
                 break
-            names = table.columns[table.columns.get_loc("wall_seconds") + 1 :]
-            history.append({name: table[name].to_numpy() for name in names})
+            history.append({name: table[name].to_numpy() for name in metric_names(table)})
         return history
 
     def rows_of(self, evaluation: int) -> Path:

@@ -307,12 +307,14 @@ def run_schedule(
 
 def whole_updates(steps: int | None, updates: int | None, steps_per_update: int) -> int:
     """The number of updates that ``steps`` or ``updates`` ask for."""
-    if (steps is None) == (updates is None):
+    if steps is not None and updates is None:
+        name, value, count = "steps", steps, -(-steps // steps_per_update)
+    elif updates is not None and steps is None:
+        name, value, count = "updates", updates, updates
+    else:
         raise InvalidArgument("steps", steps, "give either steps or updates")
-    name, value = ("steps", steps) if updates is None else ("updates", updates)
     if value < 1:
         raise InvalidArgument(name, value, "must be at least 1")
-    count = updates if steps is None else -(-steps // steps_per_update)
     if count >= 2**31:
         raise InvalidArgument(name, value, f"must be less than 2**31 updates of {steps_per_update} steps")
     return count

@@ -1,10 +1,13 @@
-"""What the tests of the engine's guarantees share: one tiny population in the environment whose every step matters."""
+"""Fixtures of the tests of the engine's guarantees."""
+
+import sys
+from pathlib import Path
 
 import pytest
 
-from jaxrl import PPO, train
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny.py, which the process that is killed imports as well
 
-TINY = PPO(learning_rate=3e-3, num_envs=2, num_steps=8, num_minibatches=2, num_epochs=2, hidden_sizes=(8,))
+from tiny import TINY, train_tiny
 
 
 @pytest.fixture(scope="session")
@@ -14,15 +17,14 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def run(mesh_of):
-    """Trains ``TINY`` on CartPole for 12 updates, on one device unless told otherwise; equal requests are run once."""
+def run():
+    """``train_tiny``, which trains but once for equal requests that leave no trace."""
     done = {}
 
-    def run(config=TINY, env="CartPole-v1", *, devices=1, **settings):
-        settings = {"seeds": 3, "updates": 12, "evaluate_every": 64, "evaluation_episodes": 2, **settings}
-        name = repr((config, env, devices, sorted(settings.items())))
+    def run(*arguments, **settings):
+        name = repr((arguments, sorted(settings.items())))
         if name not in done or "directory" in settings or "sinks" in settings:
-            done[name] = train(config, env, mesh=mesh_of(devices), **settings)
+            done[name] = train_tiny(*arguments, **settings)
         return done[name]
 
     return run
