@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -18,10 +19,11 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path | None:
     Returns:
         The folder, or None if there is no cache because it is off or cannot be written to.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if not config.jax_enable_compilation_cache:
         return None
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    if config.jax_compilation_cache_dir:
+        return Path(config.jax_compilation_cache_dir)
     if directory is None:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrl" / "xla"
     directory = Path(directory)
@@ -31,6 +33,6 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path | None:
         return None
     if not os.access(directory, os.W_OK):
         return None
-    jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    config.update("jax_compilation_cache_dir", str(directory))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return directory

@@ -28,23 +28,17 @@ def learning_curve(directory: Path) -> Path:
     metric = judged_metric(table.columns)
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     if metric is not None:
-        table = table[(table["frozen_at"] == FINITE) & np.isfinite(table[metric])]
-        for color, (config, of_config) in zip(_colors(), table.groupby("config")):
-            for _, member in list(of_config.groupby("member"))[:256]:
-                axes.plot(member["environment_steps"], member[metric], color=color, alpha=0.12, linewidth=0.7)
-            points = [
-                (steps, interquartile_interval(rows[metric])) for steps, rows in of_config.groupby("environment_steps")
-            ]
-            steps = [step for step, _ in points]
-            name = f"config {config}" if table["config"].nunique() > 1 else "interquartile mean"
-            axes.plot(
-                steps,
-                [p.value for _, p in points],
-                color=color,
-                linewidth=2,
-                label=f"{name}, {of_config['member'].nunique()} members",
-            )
-            axes.fill_between(steps, [p.low for _, p in points], [p.high for _, p in points], color=color, alpha=0.3)
+        table = table.loc[(table["frozen_at"] == FINITE) & np.isfinite(table[metric])]
+        configs = sorted(set(table["config"]))
+        for color, config in zip(_colors(), configs):
+            curves = table[table["config"] == config].pivot(index="environment_steps", columns="member", values=metric)
+            steps, values = curves.index.to_numpy(), curves.to_numpy()
+            axes.plot(steps, values[:, :256], color=color, alpha=0.12, linewidth=0.7)
+            points = [interquartile_interval(row[np.isfinite(row)]) for row in values]
+            name = f"config {config}" if len(configs) > 1 else "interquartile mean"
+            label = f"{name}, {values.shape[1]} members"
+            axes.plot(steps, [p.value for p in points], color=color, linewidth=2, label=label)
+            axes.fill_between(steps, [p.low for p in points], [p.high for p in points], color=color, alpha=0.3)
         if len(table):
             axes.legend(frameon=False)
     axes.set_xlabel("environment steps per member")

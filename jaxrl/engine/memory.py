@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -16,7 +17,7 @@ def tree_bytes(tree: Any) -> int:
 def array_bytes(array: Any) -> int:
     if not hasattr(array, "shape"):
         return np.asarray(array).nbytes
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended):
         array = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(array.shape, array.dtype))
     return math.prod(array.shape) * np.dtype(array.dtype).itemsize
 

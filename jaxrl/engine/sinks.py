@@ -43,7 +43,7 @@ class Progress(Sink):
             TextColumn("{task.fields[status]}"),
             console=Console(stderr=True),
         )
-        self.task = None
+        self.task: Any = None
 
     def begin(self, plan: str, updates: int) -> None:
         self.bar.start()
@@ -78,7 +78,8 @@ class TensorBoard(Sink):
     def __init__(self, directory: str | Path) -> None:
         if importlib.util.find_spec("tensorboardX") is None:
             raise UserError("tensorboard: needs tensorboardX: pip install 'jaxrl[tensorboard]'")
-        self.directory, self.writer = directory, None
+        self.directory = directory
+        self.writer: Any = None
 
     def begin(self, plan: str, updates: int) -> None:
         from tensorboardX import SummaryWriter
@@ -105,7 +106,8 @@ class WeightsAndBiases(Sink):
     def __init__(self, **settings: Any) -> None:
         if importlib.util.find_spec("wandb") is None:
             raise UserError("wandb: is not installed: pip install 'jaxrl[wandb]'")
-        self.settings, self.run = settings, None
+        self.settings = settings
+        self.run: Any = None
 
     def begin(self, plan: str, updates: int) -> None:
         import wandb  # pyright: ignore[reportMissingImports]
@@ -122,12 +124,17 @@ class WeightsAndBiases(Sink):
             self.run.finish()
 
 
+def metric_names(rows: pd.DataFrame) -> list[str]:
+    """The columns that are metrics: those behind the wall-clock time."""
+    names = list(rows.columns)
+    return names[names.index("wall_seconds") + 1 :]
+
+
 def scalars(rows: pd.DataFrame) -> dict[str, tuple[int, float]]:
     """``metric/mean``, ``metric/min`` and ``metric/max`` over members, each with its environment step."""
     step = int(rows["environment_steps"].iloc[0])
-    metrics = rows.iloc[:, rows.columns.get_loc("wall_seconds") + 1 :]
     return {
-        f"{name}/{statistic}": (step, float(getattr(metrics[name], statistic)()))
-        for name in metrics.columns
+        f"{name}/{statistic}": (step, float(getattr(rows[name], statistic)()))
+        for name in metric_names(rows)
         for statistic in ("mean", "min", "max")
     }
