@@ -18,7 +18,7 @@ help:
 	@echo "make clean      delete the virtual environment and everything built"
 
 train: $(VENV)/installed
-	$(RUN) -m experiments.train ppo --env CartPole-v1 --seeds 64 --steps 250_000
+	$(RUN) -m experiments.train ppo --env CartPole-v1 --seeds 64 --steps 150_000
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest -m "not slow"
@@ -42,7 +42,7 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
 
 $(RUN):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) lacks the venv module: install the package python3-venv, or give another PYTHON=" >&2; exit 1; }
