@@ -23,7 +23,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "brax/hopper": {"num_envs": 64, "num_steps": 64, "num_epochs": 4, "num_minibatches": 8, "hidden_sizes": (64, 64)},
 }  # fmt: skip
-BUDGET = {"CartPole-v1": 3_000_000, "Breakout-MinAtar": 2_000_000, "brax/hopper": 400_000}
+BUDGET = {"CartPole-v1": 2_500_000, "Breakout-MinAtar": 500_000, "brax/hopper": 250_000}
 """environment steps of all members together in one measurement"""
 DEFAULT_EVALUATION_STEPS = 131_072
 """steps of each member in the comparison with evaluation on: Rejax's default length of a run"""
@@ -75,8 +75,8 @@ def main() -> None:
 
 
 def minimum_steps(env: str) -> int:
-    """At least four updates of each member."""
-    return 4 * ENVIRONMENTS[env]["num_envs"] * ENVIRONMENTS[env]["num_steps"]
+    """At least sixteen updates of each member."""
+    return 16 * ENVIRONMENTS[env]["num_envs"] * ENVIRONMENTS[env]["num_steps"]
 
 
 def spread(side: list[dict[str, Any]], name: str) -> tuple[float, float, float] | None:

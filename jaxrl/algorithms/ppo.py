@@ -154,6 +154,7 @@ class PPO:
                 self.learning_rate, 0.0, updates * self.num_epochs * self.num_minibatches
             )
         optimiser = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5))
+        optimiser = optax.flatten(optimiser)  # one vector instead of a dozen small arrays: 6% for a single member
         stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
 
         learner = descend(policy.init, loss, optimiser, policy)

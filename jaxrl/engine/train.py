@@ -23,7 +23,7 @@ from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument
 
 CHUNK_SECONDS = 2.0
-"""how long the devices run on before the host looks: progress is about this old at most"""
+"""how long the devices run on before the host looks: with up to 8 groups, progress is about this old at most"""
 
 
 @dataclass
@@ -234,8 +234,7 @@ def run_schedule(
     for evaluation, target in enumerate(schedule):
         fresh = done == (schedule[evaluation - 1] if evaluation else 0)
         while done < target:
-            count = 1 if seconds_per_update is None else max(1, round(CHUNK_SECONDS / seconds_per_update))
-            count = min(count, target - done)
+            count = min(chunk_length(seconds_per_update, layout.groups), target - done)
             before = clock.spent["train"]
             for g in groups:
                 states[g] = clock.measure(
@@ -328,6 +327,16 @@ def evaluation_schedule(every: int | None, updates: int, steps_per_update: int) 
         return [updates]
     interval = -(-updates // 10) if every is None else -(-every // steps_per_update)
     return [*range(interval, updates, interval), updates]
+
+
+def chunk_length(seconds_per_update: float | None, groups: int) -> int:
+    """Updates until the host looks again, from how long one of all groups takes; a single one to find that out.
+
+    A group's call lasts an eighth of ``CHUNK_SECONDS`` at least: changing over to the next group is to cost nothing.
+    """
+    if seconds_per_update is None:
+        return 1
+    return max(1, round(CHUNK_SECONDS * max(1, groups / 8) / seconds_per_update))
 
 
 def check_evaluation(episodes: int, batch: int | None) -> None:
