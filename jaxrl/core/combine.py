@@ -87,7 +87,8 @@ def minibatched(
     ``[T*N/minibatches, ...]``.
 
     Laws: one update sees every row exactly ``epochs`` times; with one epoch and one minibatch it is ``learner`` on the
-    flattened, shuffled batch; once ``stop(metrics)`` is true nothing changes for the rest of the call.
+    flattened, shuffled batch; once ``stop(metrics)`` is true nothing changes for the rest of the call, but for ``Shared``
+    counters, which count on.
 
     Args:
         stop: of the metrics of a minibatch; true discards that minibatch's update and all later ones of this call.
@@ -107,8 +108,7 @@ def minibatched(
             if stop is None:
                 return (updated, stopped), metrics
             stopped = stopped | stop(metrics)
-            kept = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), updated, state)
-            return (kept, stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
+            return (keep(stopped, state, updated), stopped), metrics | {"stopped": stopped.astype(jnp.float32)}
 
         def epoch(carry, inputs):
             order, keys = inputs
@@ -124,6 +124,15 @@ def minibatched(
         return state, jax.tree.map(jnp.mean, metrics)
 
     return learner._replace(update=update)
+
+
+def keep(condition: jax.Array, old: PyTree, new: PyTree) -> PyTree:
+    """``old`` where ``condition`` holds, else ``new``; ``Shared`` leaves are always new, or members would differ in them."""
+
+    def pick(new, old):
+        return new if isinstance(new, Shared) else jnp.where(condition, old, new)
+
+    return jax.tree.map(pick, new, old, is_leaf=lambda node: isinstance(node, Shared))
 
 
 def check_divides(batch_size: int, minibatches: int) -> None:

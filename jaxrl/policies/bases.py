@@ -16,8 +16,10 @@ def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree]
         log_probs = jax.nn.log_softmax(logits(params, obs))
         # Inverse transform sampling: one uniform an action, where the Gumbel trick takes one and two logarithms
         # a logit.
-        cumulative = jnp.cumsum(jnp.exp(log_probs[..., :-1]), axis=-1)
-        action = jnp.sum(noise[..., None] >= cumulative, axis=-1, dtype=jnp.int32)
+        # Scaled to the rounded total, or noise next to 1 would choose a last action of probability 0.
+        cumulative = jnp.cumsum(jnp.exp(log_probs), axis=-1)
+        scaled = noise[..., None] * cumulative[..., -1:]
+        action = jnp.sum(scaled >= cumulative[..., :-1], axis=-1, dtype=jnp.int32)
         return action, select_action(log_probs, action)
 
     def log_prob(params, obs, action, key):
@@ -93,6 +95,7 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
         drawn, _ = policy.sample(params, obs, policy.noise(key, action.shape[:-1]))
         return base_log_prob - log_volume(action), entropy + log_volume(drawn)
 
-    return policy._replace(
-        sample=sample, log_prob=log_prob, decode=lambda action: centre + half_width * jnp.tanh(policy.decode(action))
-    )
+    def decode(action):
+        return jnp.clip(centre + half_width * jnp.tanh(policy.decode(action)), low, high)  # the sum is rounded
+
+    return policy._replace(sample=sample, log_prob=log_prob, decode=decode)

@@ -1,0 +1,152 @@
+"""Initialisers and modules: what they compute, and that a population of them starts at all."""
+
+import math
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxrl.networks.actor_critic import ActorCritic
+from jaxrl.networks.initialisers import orthogonal
+from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN, Patches
+from scipy import stats
+
+KEY = jax.random.key(0)
+SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (4, 64), (64, 64), (64, 2), (16, 128), (128, 128), (3, 3, 4, 16), (1024, 128)]
+
+
+def gram(matrix):
+    rows, columns = math.prod(matrix.shape[:-1]), matrix.shape[-1]
+    matrix = np.float64(matrix).reshape(rows, columns)
+    return matrix.T @ matrix if rows >= columns else matrix @ matrix.T
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_orthogonal_for_every_shape(shape):
+    product = gram(orthogonal(3.0)(KEY, shape))
+    np.testing.assert_allclose(product / 9, np.eye(len(product)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (4, 64), (64, 64), (64, 1)])
+def test_orthogonal_for_256_members(shape):
+    matrices = jax.jit(jax.vmap(lambda key: orthogonal()(key, shape)))(jax.random.split(KEY, 256))
+    for matrix in np.asarray(matrices):
+        product = gram(matrix)
+        np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-5)
+
+
+def test_orthogonal_keeps_the_dtype_asked_for():
+    assert orthogonal()(KEY, (4, 4), jnp.bfloat16).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_orthogonal_is_uniform_among_the_orthogonal_matrices(n):
+    """Haar: a column is uniform on the sphere, so an entry's square is Beta(1/2, (n-1)/2); det is 1 and -1 equally often;
+    the trace has mean 0 and mean square 1."""
+    draws = 4000
+    q = np.asarray(jax.vmap(lambda key: orthogonal()(key, (n, n)))(jax.random.split(KEY, draws)))
+    for i, j in ((0, 0), (n - 1, 0), (0, n - 1), (n - 1, n - 1)):
+        assert stats.kstest(q[:, i, j] ** 2, stats.beta(0.5, (n - 1) / 2).cdf).pvalue > 1e-3
+        assert stats.binomtest(int((q[:, i, j] > 0).sum()), draws).pvalue > 1e-3
+    assert stats.binomtest(int((np.linalg.det(q) > 0).sum()), draws).pvalue > 1e-3
+    trace = np.trace(q, axis1=1, axis2=2)
+    assert abs(trace.mean()) < 4 / np.sqrt(draws)
+    assert abs((trace**2).mean() - 1) < 4 * (trace**2).std() / np.sqrt(draws)
+
+
+POPULATION = """
+import jax
+from jaxrl import PPO, make
+env = make("CartPole-v1")
+init = jax.jit(jax.vmap(PPO().make(env).init))
+for members in (64, 256, 1024):
+    state = init(jax.random.split(jax.random.key(0), members))
+    print(members, float(jax.tree.leaves(state.learner.params)[0].sum()), flush=True)
+"""
+
+
+def test_a_population_of_a_thousand_members_starts():
+    """In a process of its own, since the trap is a deadlock: independent batched QRs in one program hang jax 0.10.2's
+    CPU threads, of which it has as many here as a user has."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    done = subprocess.run(
+        [sys.executable, "-c", POPULATION], env=environment, capture_output=True, text=True, timeout=240, check=True
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["64", "256", "1024"]
+
+
+# --- modules ------------------------------------------------------------------------------------------------------
+
+
+def dense(params, x):
+    return np.float64(x) @ np.float64(params["kernel"]) + np.float64(params["bias"])
+
+
+def test_mlp_is_what_it_says():
+    x = jax.random.normal(KEY, (5, 2, 3))
+    module = MLP((7, 4), "tanh")
+    params = module.init(KEY, x)
+    layers = params["params"]
+    expected = np.tanh(dense(layers["Dense_1"], np.tanh(dense(layers["Dense_0"], x))))
+    np.testing.assert_allclose(module.apply(params, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gram(layers["Dense_0"]["kernel"]) / 2, np.eye(3), atol=1e-5)
+
+
+def test_mlp_flattens_observations_of_a_higher_rank():
+    x = jax.random.normal(KEY, (5, 2, 3, 4))
+    module, flat = MLP((7,), rank=2), MLP((7,))
+    params = module.init(KEY, x)
+    np.testing.assert_array_equal(module.apply(params, x), flat.apply(params, x.reshape(5, 2, 12)))
+
+
+def test_patches_are_a_convolution():
+    x = jax.random.normal(KEY, (2, 10, 9, 4))
+    module = Patches(16)
+    params = module.init(KEY, x)
+    kernel, bias = params["params"]["Dense_0"]["kernel"], params["params"]["Dense_0"]["bias"]
+    expected = jax.lax.conv_general_dilated(
+        x, kernel.reshape(3, 3, 4, 16), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(module.apply(params, x), expected + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_minatar_takes_booleans_and_any_leading_axes():
+    x = jax.random.bernoulli(KEY, 0.3, (3, 2, 10, 10, 4))
+    module = MinAtarCNN((32,))
+    params = module.init(KEY, x[0, 0])
+    features = module.apply(params, x)
+    assert features.shape == (3, 2, 32)
+    np.testing.assert_allclose(features[1, 1], module.apply(params, x[1, 1]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_named_after_what_they_are(name):
+    assert ACTIVATIONS[name](jnp.float32(0)) == 0
+    reference = jnp.tanh if name == "tanh" else getattr(jax.nn, name)
+    np.testing.assert_array_equal(ACTIVATIONS[name](jnp.arange(-3.0, 3.0)), reference(jnp.arange(-3.0, 3.0)))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("log_std", [False, True])
+def test_actor_critic(shared, log_std):
+    network = ActorCritic(torso=lambda: MLP((8,)), outputs=3, log_std=log_std, shared=shared)
+    obs = jax.random.normal(KEY, (5, 2, 4))
+    params = network.init(KEY, obs[0, 0])
+    actor, value = network.apply(params, obs)
+    mean = actor[0] if log_std else actor
+    assert mean.shape == (5, 2, 3)
+    assert value.shape == (5, 2)
+    torsos = [name for name in params["params"] if "torso" in name]
+    assert len(torsos) == (1 if shared else 2)
+    if log_std:
+        np.testing.assert_array_equal(actor[1], np.zeros((5, 2, 3)))
+    np.testing.assert_array_equal(value, network.apply(params, obs, method="critic"))
+    assert np.abs(mean).max() < 0.1, "a small first policy, close to uniform"
+    # the critic's gradient reaches the actor's torso only where they share it
+    gradient = jax.grad(lambda p: network.apply(p, obs, method="critic").sum())(params)["params"]
+    reached = any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["actor_torso"]))
+    assert reached == shared
+    assert all(not np.abs(leaf).any() for leaf in jax.tree.leaves(gradient["actor_head"]))
