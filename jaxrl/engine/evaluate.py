@@ -23,7 +23,7 @@ def evaluate(
 
     Args:
         policy: ``(obs[M, B, ...], keys[M]) -> action[M, B, ...]``.
-        keys: ``[M]``; a member's episodes depend on its own key only.
+        keys: ``[M]``; a member's episodes depend on its own key only, and on ``batch`` only through random policies.
         episodes: per member.
         batch: episodes of a member run at once (``B``), a divisor of ``episodes``; all by default. Less memory,
         more time.
@@ -35,12 +35,12 @@ def evaluate(
     reset = jax.vmap(jax.vmap(env.reset_env, in_axes=(0, None)), in_axes=(0, None))
     step_env = jax.vmap(jax.vmap(env.step_env, in_axes=(0, 0, 0, None)), in_axes=(0, 0, 0, None))
     is_truncated = jax.vmap(jax.vmap(env.is_truncated, in_axes=(0, None)), in_axes=(0, None))
-    split = jax.vmap(lambda key, n: jax.random.split(key, n), in_axes=(0, None))
+    fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
 
     def one_batch(keys):
-        reset_keys, step_keys = jnp.moveaxis(split(keys, 2), 1, 0)
-        obs, env_state = reset(split(reset_keys, batch), env_params)
-        zeros = jnp.zeros((keys.shape[0], batch))
+        reset_keys, step_keys, act_keys = keys  # of each episode [M, B], and of each member [M]
+        obs, env_state = reset(reset_keys, env_params)
+        zeros = jnp.zeros(reset_keys.shape)
 
         def running(carry):
             time, _, _, alive, _, _ = carry
@@ -48,9 +48,9 @@ def evaluate(
 
         def step(carry):
             time, obs, env_state, alive, total, length = carry
-            act_keys, env_keys = jnp.moveaxis(split(jax.vmap(jax.random.fold_in, (0, None))(step_keys, time), 2), 1, 0)
-            action = policy(obs, act_keys)
-            obs, env_state, reward, terminated, _ = step_env(split(env_keys, batch), env_state, action, env_params)
+            action = policy(obs, fold_in(act_keys, time))
+            env_keys = jax.vmap(fold_in, in_axes=(0, None))(step_keys, time)
+            obs, env_state, reward, terminated, _ = step_env(env_keys, env_state, action, env_params)
             ended = terminated | is_truncated(env_state, env_params)
             # where, not a product: what an environment does after its end may be anything, NaN included
             total = total + jnp.where(alive > 0, reward, 0)
@@ -58,11 +58,22 @@ def evaluate(
 
         start = (jnp.int32(0), obs, env_state, zeros + 1, zeros, zeros)
         *_, total, length = jax.lax.while_loop(running, step, start)
-        return total.mean(axis=1), length.mean(axis=1)
+        return total, length
 
+    def keys_of_parts(key):
+        """Keys of each part's episodes, ``[parts, B]`` for resets and steps; an episode's are the same in any part."""
+        reset_key, step_key, act_key = jax.random.split(key, 3)
+        shape = (episodes // batch, batch)
+        return (
+            jax.random.split(reset_key, episodes).reshape(shape),
+            jax.random.split(step_key, episodes).reshape(shape),
+            jax.random.split(act_key, episodes // batch),
+        )
+
+    parts = jax.vmap(keys_of_parts, out_axes=1)(keys)
     if episodes == batch:
-        returns, lengths = one_batch(keys)
+        results = one_batch(jax.tree.map(lambda part: part[0], parts))
     else:
-        parts = jnp.moveaxis(split(keys, episodes // batch), 1, 0)
-        returns, lengths = (part.mean(axis=0) for part in jax.lax.map(one_batch, parts))
+        results = (jnp.moveaxis(part, 0, -1) for part in jax.lax.map(one_batch, parts))
+    returns, lengths = (result.reshape(keys.shape[0], -1).mean(axis=1) for result in results)
     return {"evaluation_return": returns, "evaluation_length": lengths}
