@@ -20,6 +20,9 @@ def threefry(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Array
         key: two 32-bit words, ``uint32[2]``.
         high, low: ``uint32`` of one shape, which is that of both results.
     """
+    # A key is computed once and kept. Left to fuse, the generator of a key made by another one would be written out
+    # again for each use of its words, and once more for the key before: code that grows with a power of the depth.
+    key = jax.lax.optimization_barrier(key)
     words = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(PARITY))
     x, y = high + words[0], low + words[1]
     for group in range(5):
