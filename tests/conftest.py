@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-# The first call of a property compiles, so a deadline would measure that; derandomised, a failure is one again tomorrow.
+# The first call of a property compiles, so a deadline would measure that. Derandomised, what fails today does tomorrow.
 settings.register_profile("jaxrl", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("jaxrl")
 

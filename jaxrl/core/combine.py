@@ -87,8 +87,8 @@ def minibatched(
     ``[T*N/minibatches, ...]``.
 
     Laws: one update sees every row exactly ``epochs`` times; with one epoch and one minibatch it is ``learner`` on the
-    flattened, shuffled batch; once ``stop(metrics)`` is true nothing changes for the rest of the call, but for ``Shared``
-    counters, which count on.
+    flattened, shuffled batch; once ``stop(metrics)`` is true nothing changes for the rest of the call, but for
+    ``Shared`` counters, which count on.
 
     Args:
         stop: of the metrics of a minibatch; true discards that minibatch's update and all later ones of this call.
@@ -127,7 +127,7 @@ def minibatched(
 
 
 def keep(condition: jax.Array, old: PyTree, new: PyTree) -> PyTree:
-    """``old`` where ``condition`` holds, else ``new``; ``Shared`` leaves are always new, or members would differ in them."""
+    """``old`` where ``condition`` holds, else ``new``; ``Shared`` leaves are always new; else members would differ."""
 
     def pick(new, old):
         return new if isinstance(new, Shared) else jnp.where(condition, old, new)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jaxrl.advantages.returns import ValuedTransitions, gae, generalised_advantage, standardise, values_of
 from jaxrl.core.types import Transition
 
 
 def slow_advantage(reward, discount, cut, value, next_value, lambda_):
-    """The definition, forwards: the sum over l of delta_{t+l}, weighted by every discount and trace on the way there."""
+    """The definition, forwards: the sum over l of delta_{t+l}, weighted by the discounts and traces on the way."""
     advantage = np.zeros_like(reward)
     for env in range(reward.shape[1]):
         for start in range(len(reward)):
@@ -57,7 +58,7 @@ def estimate(gamma, lambda_, valued):
 
 
 def golden(discount, cut):
-    """Rewards 1, 2, 3 with values 10, 20, 30 and a successor worth 40; discount 0.5, lambda 0.5; the end is at step 1."""
+    """Rewards 1, 2, 3; values 10, 20, 30 and then 40; discount 0.5, lambda 0.5; an end, if any, at step 1."""
     column = lambda *x: jnp.asarray(x, jnp.float32)[:, None]  # noqa: E731
     # the successor of an episode's last step is worth 7, which is not the value of the next episode's first
     next_value = column(20, 7 if cut else 30, 40)

@@ -5,6 +5,7 @@ from operator import add, mul
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jaxrl.core.chain import chain
 
 FUNCTIONS = st.lists(st.one_of(st.builds(partial, st.sampled_from([add, mul]), st.integers(-5, 5))), max_size=6)

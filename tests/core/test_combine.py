@@ -10,6 +10,8 @@ import pytest
 from flax import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from jaxrl import InvalidArgument
 from jaxrl.core.combine import (
     as_averages,
@@ -27,7 +29,6 @@ from jaxrl.core.combine import (
 from jaxrl.core.types import Average, Behaviour, Learner, Shared, Source
 from jaxrl.engine.memory import inner_jaxprs
 from jaxrl.engine.program import Program, member_axes
-from scipy import stats
 
 KEY = jax.random.key(0)
 
@@ -55,7 +56,9 @@ def folding():
 # --- shuffle and take_rows ----------------------------------------------------------------------------------------
 
 
-@given(size=st.one_of(st.integers(1, 200), st.sampled_from([255, 256, 257, 4095, 4096, 4097, 5000])), seed=st.integers(0))
+@given(
+    size=st.one_of(st.integers(1, 200), st.sampled_from([255, 256, 257, 4095, 4096, 4097, 5000])), seed=st.integers(0)
+)
 def test_shuffle_is_a_permutation(size, seed):
     order = shuffle(jax.random.key(seed % 2**32), size)
     assert order.dtype == jnp.int32
@@ -408,7 +411,9 @@ def test_a_counter_of_the_members_own_would_not_stay_a_branch():
         def update(state, batch, key):
             count, inner_state = state
             kept = lambda s: (s, {"mean": jnp.float32(0)})  # noqa: E731
-            inner_state, metrics = jax.lax.cond(count % 3 == 0, lambda s: inner.update(s, batch, key), kept, inner_state)
+            inner_state, metrics = jax.lax.cond(
+                count % 3 == 0, lambda s: inner.update(s, batch, key), kept, inner_state
+            )
             return (count + 1, inner_state), metrics
 
         return inner._replace(init=lambda key: (jnp.int32(0), inner.init(key)), update=update)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Policy
 
@@ -31,7 +32,7 @@ def test_an_update_is_optax_on_the_gradient_of_the_loss():
         key = jax.random.key(10 + step)
         batch = {"x": jax.random.normal(key, (5, 3)), "y": jnp.arange(5.0)}
         state, metrics = learner.update(state, batch, key)
-        value, gradient = jax.value_and_grad(lambda p: loss(p, batch, key)[0])(params)
+        value, gradient = jax.value_and_grad(lambda p, batch, key: loss(p, batch, key)[0])(params, batch, key)
         assert metrics == {"loss": value, "bias": params["b"]}
         updates, optimiser_state = optimiser.update(gradient, optimiser_state, params)
         params = optax.apply_updates(params, updates)

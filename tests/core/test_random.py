@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jaxrl.core import random
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxrl.envs import make
+
 from jaxrl import InvalidArgument
 from jaxrl.engine.evaluate import evaluate
 from jaxrl.engine.sinks import Sink
-from jaxrl.envs import make
 
 EPISODES = 4
 KEYS = jax.random.split(jax.random.key(5), 3)
@@ -20,9 +21,7 @@ def policy(obs, keys):
 
 
 def judged(env, max_steps, batch=None):
-    function = jax.jit(
-        lambda keys: evaluate(policy, env, env.default_params, keys, EPISODES, max_steps, batch)
-    )
+    function = jax.jit(lambda keys: evaluate(policy, env, env.default_params, keys, EPISODES, max_steps, batch))
     return {name: np.asarray(values) for name, values in function(KEYS).items()}
 
 
@@ -91,7 +90,12 @@ def test_what_happens_after_the_end_does_not_count():
 def test_a_members_episodes_depend_on_its_key_only(env):
     one = jax.jit(
         lambda keys: evaluate(
-            lambda obs, k: policy(jnp.broadcast_to(obs, (3, *obs.shape[1:])), k)[1:2], env, env.default_params, keys, 4, 60
+            lambda obs, k: policy(jnp.broadcast_to(obs, (3, *obs.shape[1:])), k)[1:2],
+            env,
+            env.default_params,
+            keys,
+            4,
+            60,
         )
     )(KEYS[1:2])
     assert one["evaluation_return"][0] == judged(env, 60)["evaluation_return"][1]

@@ -1,12 +1,13 @@
 """A member depends on its hyperparameters and its key only: not on who else there is, nor on where and how it runs.
 
-Bitwise for equal tiles, whatever the population, the place in it, the number of devices (two or more) and the length of
-the chunks. With another tile, and on one device instead of several, XLA compiles other loops that round otherwise: equal
-within ``ROUNDING`` as long as no rounding flips an action, with environments and keys still bitwise equal.
+Bitwise for equal tiles, whatever the population, the place in it, the number of devices (two or more) and the length
+of the chunks. With another tile, and on one device instead of several, XLA compiles other loops that round otherwise:
+equal within ``ROUNDING`` as long as no rounding flips an action, with environments and keys still bitwise equal.
 """
 
 import numpy as np
 import pytest
+
 from jaxrl.engine.sinks import Sink
 
 ROUNDING = {"rtol": 1e-5, "atol": 2e-6}

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+
 from jaxrl import UserError
 from jaxrl.engine.population import plan
 from jaxrl.engine.sinks import Sink

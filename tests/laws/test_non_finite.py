@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from jaxrl.envs import make
+
 from jaxrl.engine.figures import summarise
 from jaxrl.engine.program import FINITE
-from jaxrl.envs import make
 
 FAULT = {"fault_step": 7, "fault_probability": 0.04, "max_steps_in_episode": 8}
 UPDATES = 12

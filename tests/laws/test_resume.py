@@ -1,4 +1,4 @@
-"""A run killed at any instant goes on from its last complete checkpoint and ends with the table of an uninterrupted one."""
+"""A run killed at any instant goes on from its last whole checkpoint and ends with an uninterrupted one's table."""
 
 import json
 import random
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+
 from jaxrl import UserError
 from jaxrl.core import random as keys
 from jaxrl.core.types import Shared

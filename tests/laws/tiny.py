@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+
 from jaxrl import PPO, train
 
 TINY = PPO(learning_rate=3e-3, num_envs=2, num_steps=8, num_minibatches=2, num_epochs=2, hidden_sizes=(8,))

@@ -12,10 +12,12 @@ import jaxrl
 
 jaxrl.use_all_cores(8)
 
-import jaxrl.engine.train as engine
-from jaxrl.engine import checkpoint
-from jaxrl.engine.sinks import Sink
-from tiny import train_tiny
+from tiny import train_tiny  # noqa: E402
+
+import jaxrl.engine.train as engine  # noqa: E402
+from jaxrl.engine import checkpoint  # noqa: E402
+from jaxrl.engine.sinks import Sink  # noqa: E402
+
 
 def say(event):
     print(event, flush=True)

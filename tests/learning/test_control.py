@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from jaxrl import PPO, train
 from jaxrl.stats import interquartile_interval
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxrl import PPO, make, train
 from jaxrl.algorithms.ppo import actor_critic
 
@@ -35,9 +36,7 @@ def learnt(mesh_of):
         env = make(env_id, **settings)
         name = repr((env_id, config, updates, settings))
         if name not in done:
-            done[name] = train(
-                config, env, seeds=SEEDS, updates=updates, evaluate_every=0, mesh=mesh_of(1), tile=SEEDS
-            )
+            done[name] = train(config, env, seeds=SEEDS, updates=updates, evaluate_every=0, mesh=mesh_of(1), tile=SEEDS)
         result = done[name]
         assert result.frozen == {}
         network, _ = actor_critic(config, env, env.default_params)

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
-from scipy import stats
 
 # ratio, advantage: loss and whether the log-probability still gets a gradient, at clip = 0.2
 SURROGATE = [

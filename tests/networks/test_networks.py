@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+
 from jaxrl.networks.actor_critic import ActorCritic
 from jaxrl.networks.initialisers import orthogonal
 from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN, Patches
-from scipy import stats
 
 KEY = jax.random.key(0)
 SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (4, 64), (64, 64), (64, 2), (16, 128), (128, 128), (3, 3, 4, 16), (1024, 128)]
@@ -44,8 +45,8 @@ def test_orthogonal_keeps_the_dtype_asked_for():
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 def test_orthogonal_is_uniform_among_the_orthogonal_matrices(n):
-    """Haar: a column is uniform on the sphere, so an entry's square is Beta(1/2, (n-1)/2); det is 1 and -1 equally often;
-    the trace has mean 0 and mean square 1."""
+    """Haar: a column is uniform on the sphere, so an entry's square is Beta(1/2, (n-1)/2); the determinant is 1 and -1
+    equally often; the trace has mean 0 and mean square 1."""
     draws = 4000
     q = np.asarray(jax.vmap(lambda key: orthogonal()(key, (n, n)))(jax.random.split(KEY, draws)))
     for i, j in ((0, 0), (n - 1, 0), (0, n - 1), (n - 1, n - 1)):
@@ -71,7 +72,9 @@ for members in (64, 256, 1024):
 def test_a_population_of_a_thousand_members_starts():
     """In a process of its own, since the trap is a deadlock: independent batched QRs in one program hang jax 0.10.2's
     CPU threads, of which it has as many here as a user has."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    }
     done = subprocess.run(
         [sys.executable, "-c", POPULATION], env=environment, capture_output=True, text=True, timeout=240, check=True
     )

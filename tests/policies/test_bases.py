@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jaxrl.policies.bases import categorical, clipped, gaussian, select_action, squash
 from scipy import special, stats
+
+from jaxrl.policies.bases import categorical, clipped, gaussian, select_action, squash
 
 KEY = jax.random.key(0)
 
@@ -103,7 +104,9 @@ def test_clipped_sends_the_bound_and_keeps_the_likelihood():
     action = jnp.array([[5.0, -5.0], [0.5, 1.0]])
     np.testing.assert_array_equal(policy.decode(action), [[1.0, 0.0], [0.5, 1.0]])
     params = normal_params(MEAN, STD, (2,))
-    np.testing.assert_array_equal(policy.log_prob(params, None, action, KEY), NORMAL.log_prob(params, None, action, KEY))
+    np.testing.assert_array_equal(
+        policy.log_prob(params, None, action, KEY), NORMAL.log_prob(params, None, action, KEY)
+    )
 
 
 # --- squash -------------------------------------------------------------------------------------------------------

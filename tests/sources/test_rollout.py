@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxrl.envs import make
+from scipy import stats
+
 from jaxrl import InvalidArgument
 from jaxrl.core.types import Behaviour
-from jaxrl.envs import make
 from jaxrl.sources.rollout import POOL_WINDOW, rollout
-from scipy import stats
 
 KEY = jax.random.key(0)
 STEPS, ENVS = 24, 3
