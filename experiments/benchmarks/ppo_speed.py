@@ -126,8 +126,9 @@ def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
         "",
         f"Median (least-greatest) of {arguments.repeats} processes of each side, the sides in turn, nothing cached."
         " Steps of all members together over the time after compilation. Evaluation is off on both sides unless a row"
-        " says otherwise; there each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16 episodes"
-        " ten times a run) and its time counts. Hyperparameters are equal: those of the table below. `limit` is the"
+        " says otherwise; there each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16"
+        " episodes ten times a run) and its time counts. Hyperparameters are equal: those of the table below. "
+        "`limit` is the"
         " matrix product rate of all cores, measured in the same run at the minibatch's shapes, over the floating-point"
         " operations of a step: what a program that did nothing but its matrix products would reach. Peak memory is the"
         " process's, in MiB.",

@@ -23,7 +23,12 @@ class ValuedTransitions(NamedTuple):
 
 
 def generalised_advantage(
-    r_t: jax.Array, discount_t: jax.Array, cut_t: jax.Array, v_t: jax.Array, v_tp1: jax.Array, lambda_: jax.Array
+    r_t: jax.Array,
+    discount_t: jax.Array,
+    cut_t: jax.Array,
+    v_t: jax.Array,
+    v_tp1: jax.Array,
+    lambda_: float | jax.Array,
 ) -> jax.Array:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16), cut at the ends of episodes.
 

@@ -112,10 +112,13 @@ class PPO:
         network, policy = actor_critic(self, env, env_params)
         estimate = gae(self.gamma, self.gae_lambda)
 
+        def critic(params, obs) -> Any:
+            return network.apply(params, obs, method="critic")
+
         def label(state, batch, key) -> Minibatch:
             del key
             value, next_value = values_of(
-                lambda obs: network.apply(state.params, obs, method="critic"), batch, least_truncated_length(env_params)
+                lambda obs: critic(state.params, obs), batch, least_truncated_length(env_params)
             )
             valued = ValuedTransitions(batch.reward, batch.discount, batch.cut, value, next_value)
             advantage, _ = estimate.update(jnp.zeros_like(value), valued, estimate.init())
@@ -130,10 +133,10 @@ class PPO:
 
         def loss(params, batch: Minibatch, key):
             log_prob, entropy = policy.log_prob(params, batch.obs, batch.action, key)
-            value = network.apply(params, batch.obs, method="critic")
+            value = critic(params, batch.obs)
             advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
             policy_loss = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
-            if self.clip_value:
+            if batch.value is not None:
                 value_loss = clipped_squared_error(value, batch.value, batch.target, self.clip).mean()
             else:
                 value_loss = squared_error(value, batch.target).mean()
@@ -202,7 +205,7 @@ def actor_critic(config: PPO, env: Environment, env_params: Any) -> tuple[ActorC
     def init(key):
         return network.init(key, jnp.zeros(shape))
 
-    def actor(params, obs):
+    def actor(params, obs) -> Any:
         return network.apply(params, obs, method="actor")
 
     if discrete:

@@ -44,7 +44,7 @@ def counters(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros_like(low), low
 
 
-def seed_words(seed: jax.Array) -> jax.Array:
+def seed_words(seed: int | jax.Array) -> jax.Array:
     seed = jnp.asarray(seed)
     if seed.dtype.itemsize <= 4:
         return jnp.stack([jnp.zeros((), jnp.uint32), seed.astype(jnp.uint32)])
@@ -55,7 +55,7 @@ def split_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.stack(threefry(key, *counters(shape)), axis=-1)
 
 
-def fold_in_words(key: jax.Array, data: jax.Array) -> jax.Array:
+def fold_in_words(key: jax.Array, data: int | jax.Array) -> jax.Array:
     return jnp.stack(threefry(key, *seed_words(data)))
 
 

@@ -83,7 +83,8 @@ class Program:
 
     def compiled_judge(self, config: Any, state: Any, keys: Any) -> Any:
         """``(config[G], state[G], keys[G]) -> metrics[G]`` of greedy episodes, compiled."""
-        axes = member_axes(state)
+        axes, max_steps = member_axes(state), self.evaluation_steps
+        assert max_steps is not None, "nothing is judged in this run"
 
         def judge(config, state, keys):
             def act(config, algorithm, obs, key):
@@ -98,7 +99,7 @@ class Program:
                 self.env_params,
                 keys,
                 self.evaluation_episodes,
-                self.evaluation_steps,
+                max_steps,
                 self.evaluation_batch,
             )
 

@@ -37,7 +37,8 @@ class MLP(nn.Module):
 
 
 class Patches(nn.Module):
-    """A ``size x size`` convolution without padding, as one matrix product: ``[..., H, W, C] -> [..., H', W', features]``.
+    """A ``size x size`` convolution without padding, as one matrix product: ``[..., H, W, C]`` to
+    ``[..., H', W', features]``.
 
     A convolution whose kernels differ between members becomes a grouped one under ``vmap``, for which XLA has no fast
     program; a product of patches stays a batched product.
@@ -55,7 +56,8 @@ class Patches(nn.Module):
 
 
 class MinAtarCNN(nn.Module):
-    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]`` to features."""
+    """One 3x3 convolution with 16 channels, then dense layers (Young and Tian 2019): ``[..., 10, 10, C]``
+    to features."""
 
     sizes: Sequence[int] = (128,)
     activation: str = "relu"
