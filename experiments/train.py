@@ -132,7 +132,7 @@ def command(argv: list[str]) -> int:
         raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
     preset = find_preset(algorithm, run.env, run.preset)
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
-    prepare_jax(run)
+    prepare_jax(run, seeds if isinstance(seeds, int) else len(seeds))
     config = configure(algorithm, preset, hyperparameters)
     steps = preset.steps if run.steps is None else run.steps
     if steps is None:
@@ -340,7 +340,7 @@ def show_help(algorithm: str, arguments: list[str]) -> None:
         )
 
 
-def prepare_jax(run: Run) -> None:
+def prepare_jax(run: Run, members: int) -> None:
     """Sets up devices and cache; must come before anything that imports gymnax."""
     from jaxrl.compilation_cache import use_compilation_cache
     from jaxrl.devices import use_all_cores
@@ -348,7 +348,7 @@ def prepare_jax(run: Run) -> None:
     if run.cache:
         use_compilation_cache()
     try:
-        use_all_cores(run.cores)
+        use_all_cores(run.cores, members)
     except InvalidArgument:
         raise
     except UserError:

@@ -13,13 +13,15 @@ CPU_FLAGS = (
 )
 
 
-def use_all_cores(cores: int | None = None) -> None:
+def use_all_cores(cores: int | None = None, members: int | None = None) -> None:
     """Makes every CPU core a device, so that members are spread over the cores. Accelerators are left alone.
 
-    Call it right after importing jaxrl: jax fixes its devices at their first use, and importing gymnax is one.
+    Call it right after importing jaxrl: jax fixes its devices at their first use, which this is and importing gymnax is.
 
     Args:
         cores: how many devices; by default the cores this process may run on.
+        members: how many will be trained, if that is known: there are no more devices then. XLA splits even tiny
+            products between the threads it has, so that a single member is a third faster on a single one.
 
     Raises:
         InvalidArgument: for less than one core.
@@ -29,6 +31,8 @@ def use_all_cores(cores: int | None = None) -> None:
         raise InvalidArgument("cores", cores, "must be at least 1")
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if members is not None:
+        cores = min(cores, max(1, members))
     flags = os.environ.get("XLA_FLAGS", "")
     missing = [flag for flag in CPU_FLAGS if flag.split("=")[0] not in flags]
     try:
@@ -41,3 +45,13 @@ def use_all_cores(cores: int | None = None) -> None:
             " environment is imported"
         ) from error
     os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
+    # XLA takes the size of its thread pool from here when the devices are made; jax has no setting for it.
+    before = os.environ.get("NPROC")
+    os.environ["NPROC"] = str(cores)
+    try:
+        jax.devices()
+    finally:
+        if before is None:
+            del os.environ["NPROC"]
+        else:
+            os.environ["NPROC"] = before

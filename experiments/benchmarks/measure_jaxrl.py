@@ -9,8 +9,8 @@ def main() -> None:
     """Trains the case in ``argv[1]`` once."""
     import jaxrl
 
-    jaxrl.use_all_cores()
     case = json.loads(sys.argv[1])
+    jaxrl.use_all_cores(members=case["members"])
     config = jaxrl.PPO(
         num_envs=case["num_envs"],
         num_steps=case["num_steps"],

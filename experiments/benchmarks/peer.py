@@ -24,14 +24,19 @@ def rejax_python(venv: Path = REJAX_VENV) -> str:
     return str(python)
 
 
-def measure(python: str, script: str, case: dict[str, Any], timeout: float) -> dict[str, Any]:
+def measure(
+    python: str, script: str, case: dict[str, Any], timeout: float, cache: str | None = None
+) -> dict[str, Any]:
     """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says
     why not.
 
-    Nothing is taken from a compilation cache.
+    Args:
+        cache: folder of compiled programs; without one nothing is taken from a cache.
     """
     command = [python, str(Path(__file__).parent / script), json.dumps(case)]
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONWARNINGS": "ignore"}
+    if cache is not None:
+        environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": cache}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT, check=False
