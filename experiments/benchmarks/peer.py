@@ -24,9 +24,7 @@ def rejax_python(venv: Path = REJAX_VENV) -> str:
     return str(python)
 
 
-def measure(
-    python: str, script: str, case: dict[str, Any], timeout: float, cache: str | None = None
-) -> dict[str, Any]:
+def measure(python: str, script: str, case: dict[str, Any], timeout: float, cache: str | None = None) -> dict[str, Any]:
     """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says
     why not.
 
