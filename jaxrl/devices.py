@@ -16,7 +16,7 @@ CPU_FLAGS = (
 def use_all_cores(cores: int | None = None, members: int | None = None) -> None:
     """Makes every CPU core a device, so that members are spread over the cores. Accelerators are left alone.
 
-    Call it right after importing jaxrl: jax fixes its devices at their first use. This is one, importing gymnax another.
+    Call it right after importing jaxrl: jax fixes its devices at their first use, and importing gymnax is one.
 
     Args:
         cores: how many devices; by default the cores this process may run on.

@@ -147,8 +147,8 @@ def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
         " operations of a step: what a program that did nothing but its matrix products would reach. Peak memory is the"
         " process's, in MiB.",
         "",
-        "| environment | members | jaxrl steps/s | Rejax steps/s | ratio | limit | of limit | jaxrl compile s | cached s"
-        " | Rejax compile s | jaxrl MiB | Rejax MiB |",
+        "| environment | members | jaxrl steps/s | Rejax steps/s | ratio | limit | of limit | jaxrl compile s"
+        " | cached s | Rejax compile s | jaxrl MiB | Rejax MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *map(table_row, rows),
         "",

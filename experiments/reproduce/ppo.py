@@ -19,7 +19,8 @@ from experiments.train import configure, find_preset
 from jaxrl import use_all_cores
 
 BOUNDS = {"CartPole-v1": 495.0, "Acrobot-v1": -90.0, "Pendulum-v1": -250.0}
-PEERS = ("MountainCarContinuous-v0", "Breakout-MinAtar", "brax/hopper")
+# Seeds and steps that two cores train in minutes on either side; None is the preset's budget.
+PEERS = {"MountainCarContinuous-v0": (32, None), "Breakout-MinAtar": (4, 300_000), "brax/hopper": (8, 500_000)}
 RESULTS = ROOT / "docs" / "results" / "ppo-returns"
 
 
@@ -32,11 +33,11 @@ class Arguments:
     envs: tuple[str, ...] = (*BOUNDS, *PEERS)
     """Environments of the full run."""
     seeds: int = 32
-    """Seeds of each environment."""
-    peer_seeds: int = 32
-    """Seeds of both sides where Rejax is the reference."""
+    """Seeds of each environment that has a bound."""
+    peer_seeds: int | None = None
+    """Seeds of both sides where Rejax is the reference; by default as many as two cores train in minutes."""
     steps: int | None = None
-    """Environment steps of each seed; the preset's by default."""
+    """Environment steps of each seed; by default the preset's, or what two cores train in minutes beside Rejax."""
     json: Path | None = None
     """Write the rows here too."""
     rejax_venv: Path = REJAX_VENV
@@ -131,8 +132,10 @@ def returns(env: str, arguments: Arguments) -> Row:
 
     preset = find_preset("ppo", env, None)
     config = configure("ppo", preset, [])
-    steps = arguments.steps or preset.steps
-    seeds = arguments.seeds if env in BOUNDS else arguments.peer_seeds
+    seeds, steps = (arguments.seeds, None) if env in BOUNDS else PEERS.get(env, (arguments.seeds, None))
+    if env not in BOUNDS and arguments.peer_seeds is not None:
+        seeds = arguments.peer_seeds
+    steps = arguments.steps or steps or preset.steps
     result = train(
         config,
         env,
