@@ -1,9 +1,7 @@
 """Measurements in processes of their own, on either side: ours, and Rejax in an environment of its own."""
 
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -45,44 +43,3 @@ def measure(python: str, script: str, case: dict[str, Any], timeout: float, cach
         lines = done.stderr.strip().splitlines()
         return {"failed": lines[-1][:200] if lines else f"exit status {done.returncode}"}
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def about(module: str) -> dict[str, Any]:
-    """When, where and how a table was made.
-
-    Args:
-        module: what was run with ``python -m``.
-    """
-    from jaxrl.engine.run_directory import provenance
-
-    made_with = provenance()
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "devices": made_with["devices"],
-        "python": made_with["python"],
-        "versions": made_with["versions"],
-        "commit": made_with["commit"],
-    }
-
-
-def about_line(facts: dict[str, Any]) -> str:
-    """The same in a sentence."""
-    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("jax", "flax", "gymnax"))
-    devices = ", ".join(sorted(set(facts["devices"])))
-    return (
-        f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {devices};"
-        f" Python {facts['python']}, {versions}; commit"
-        f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`."
-    )
-
-
-def processor() -> str:
-    """The processor's name."""
-    information = Path("/proc/cpuinfo")
-    for line in information.read_text().splitlines() if information.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,9 +1,9 @@
 """How fast PPO trains, side by side with Rejax at equal hyperparameters: ``make bench``.
 
-Every measurement is a process of its own, the two sides in turn. Writes ``docs/results/ppo-speed.{md,json}``.
+Every measurement is a process of its own, the two sides in turn. Writes ``docs/results/ppo-speed.{md,json}``, and
+leaves the rows there that it does not measure again.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -13,7 +13,8 @@ from typing import Any
 
 import tyro
 
-from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, about, about_line, measure, rejax_python
+from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, measure, rejax_python
+from experiments.results import about, about_lines, with_earlier, write_rows
 from jaxrl import use_all_cores
 
 # Equal on both sides. Rejax's gradient clipping is per element, ours by global norm, as both papers' codes have it.
@@ -60,7 +61,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     use_all_cores()
     theirs = rejax_python(arguments.rejax_venv) if arguments.rejax else ""
-    rows = []
+    facts, rows = about("experiments.benchmarks.ppo_speed"), []
     cases = [(env, members, False) for env in arguments.envs for members in arguments.members or MEMBERS[env]]
     cases += [("CartPole-v1", members, True) for members in arguments.evaluation]
     for env, members, evaluation in cases:
@@ -72,9 +73,10 @@ def main() -> None:
             sides["jaxrl"].append(measure(sys.executable, "measure_jaxrl.py", case, arguments.timeout))
             if theirs:
                 sides["rejax"].append(measure(theirs, "measure_rejax.py", case, arguments.timeout))
-        rows.append({"case": case, "limit": limit, "warm": measure_warm(case, arguments.timeout), **sides})
+        warm = measure_warm(case, arguments.timeout)
+        rows.append({"case": case, "limit": limit, "warm": warm, **sides, "about": facts})
         print(table_row(rows[-1]), flush=True)
-        write(arguments, rows)
+        write(arguments.output, rows)
     print(f"table: {arguments.output}.md")
 
 
@@ -127,25 +129,31 @@ def table_row(row: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
+def name_of(row: dict[str, Any]) -> str:
+    """What tells a row apart: environment, members, evaluation on or off."""
+    case = row["case"]
+    return f"{case['env']}{', evaluation on' if case['evaluation'] else ''}, {case['members']} members"
+
+
+def write(output: Path, rows: list[dict[str, Any]]) -> None:
     """Writes what is known so far."""
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    facts = about("experiments.benchmarks.ppo_speed")
-    arguments.output.with_suffix(".json").write_text(json.dumps({"about": facts, "rows": rows}, indent=1) + "\n")
+    rows = with_earlier(output.with_suffix(".json"), rows, name_of)
+    write_rows(output.with_suffix(".json"), rows)
+    envs = list(dict.fromkeys(row["case"]["env"] for row in rows))
     lines = [
         "# PPO: environment steps per second, learning included",
         "",
-        about_line(facts) + f" The peer: {', '.join(REJAX_PACKAGES)}.",
+        *about_lines(rows, name_of),
         "",
-        f"Median (least-greatest) of {arguments.repeats} processes of each side, the sides in turn, nothing cached but"
-        " in the column `cached`, the same compilation with the programs in the cache."
-        " Steps of all members together over the time after compilation. Evaluation is off on both sides unless a row"
+        f"The peer: {', '.join(REJAX_PACKAGES)}.",
+        "",
+        "Median (least-greatest) over processes of each side, three unless the JSON beside this has other numbers, the"
+        " sides in turn. Nothing is cached but in the column `cached`: the same with the programs in the cache. Steps of all members together over the time after compilation. Evaluation is off on both sides unless a row"
         " says otherwise; there each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16"
-        " episodes ten times a run) and its time counts. Hyperparameters are equal: those of the table below. "
-        "`limit` is the"
-        " matrix product rate of all cores, measured in the same run at the minibatch's shapes, over the floating-point"
-        " operations of a step: what a program that did nothing but its matrix products would reach. Peak memory is the"
-        " process's, in MiB.",
+        " episodes ten times a run) and its time counts. Hyperparameters are equal: those of the table below. `limit`"
+        " is the matrix product rate of all cores, measured in the same run at the minibatch's shapes, over the"
+        " floating-point operations of a step: what a program that did nothing but its matrix products would reach."
+        " Peak memory is the process's, in MiB.",
         "",
         "| environment | members | jaxrl steps/s | Rejax steps/s | ratio | limit | of limit | jaxrl compile s"
         " | cached s | Rejax compile s | jaxrl MiB | Rejax MiB |",
@@ -154,10 +162,10 @@ def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
         "",
         "| environment | settings of both |",
         "| --- | --- |",
-        *(f"| {env} | {', '.join(f'{k} {v}' for k, v in ENVIRONMENTS[env].items())}, tanh |" for env in arguments.envs),
+        *(f"| {env} | {', '.join(f'{k} {v}' for k, v in ENVIRONMENTS[env].items())}, tanh |" for env in envs),
     ]
     failures = [
-        f"- {row['case']['env']}, {row['case']['members']} members, {side}: {measurement['failed']}"
+        f"- {name_of(row)}, {side}: {measurement['failed']}"
         for row in rows
         for side in ("jaxrl", "rejax")
         for measurement in row[side]
@@ -165,7 +173,7 @@ def write(arguments: Arguments, rows: list[dict[str, Any]]) -> None:
     ]
     if failures:
         lines += ["", "Failed:", "", *sorted(set(failures))]
-    arguments.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

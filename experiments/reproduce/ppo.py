@@ -7,20 +7,25 @@ them (no annealing, no convolution, its default gradient clipping per element).
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import tyro
 
-from experiments.benchmarks.peer import REJAX_VENV, ROOT, about, about_line, measure, rejax_python
-from experiments.reproduce.table import Row, at_least, exact, exit_status, not_worse, show, write, write_json
+from experiments.benchmarks.peer import REJAX_VENV, ROOT, measure, rejax_python
+from experiments.reproduce.table import Row, at_least, exact, exit_status, not_worse, show, write
+from experiments.results import about, write_rows
 from experiments.train import configure, find_preset
 from jaxrl import use_all_cores
 
 BOUNDS = {"CartPole-v1": 495.0, "Acrobot-v1": -90.0, "Pendulum-v1": -250.0}
 # Seeds and steps that two cores train in minutes on either side; None is the preset's budget.
 PEERS = {"MountainCarContinuous-v0": (32, None), "Breakout-MinAtar": (4, 300_000), "brax/hopper": (8, 500_000)}
+INTRODUCTION = (
+    "Returns are of 16 greedy episodes of each seed at the end of training; interquartile means over seeds with 95%"
+    " bootstrap intervals. The presets were chosen on seeds 1000 and above, the figures are of seeds 0 and above."
+)
 RESULTS = ROOT / "docs" / "results" / "ppo-returns"
 
 
@@ -55,20 +60,11 @@ def main() -> int:
         for env in arguments.envs:
             rows.append(returns(env, arguments))
             show("PPO so far", rows[-1:])
-            write(RESULTS, "PPO: what it reaches", introduction(), rows, about("experiments.reproduce.ppo"))
+            write(RESULTS, "PPO: what it reaches", INTRODUCTION, rows, about("experiments.reproduce.ppo"))
     show("PPO", rows)
     if arguments.json:
-        write_json(arguments.json, rows, about("experiments.reproduce.ppo"))
+        write_rows(arguments.json, [asdict(row) | {"about": about("experiments.reproduce.ppo")} for row in rows])
     return exit_status(rows)
-
-
-def introduction() -> str:
-    return (
-        about_line(about("experiments.reproduce.ppo"))
-        + " Returns are of 16 greedy episodes of each seed at the end of training; interquartile means over seeds with"
-        " 95% bootstrap intervals. The presets were chosen on seeds 1000 and above, the figures are of seeds 0"
-        " and above."
-    )
 
 
 def advantages() -> list[Row]:

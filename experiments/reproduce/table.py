@@ -1,6 +1,5 @@
 """The table that every reproduction prints: ours, its interval, the reference, and whether it holds."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from experiments.results import about_lines, with_earlier, write_rows
 from jaxrl.stats import interquartile_interval
 
 Kind = Literal["exact", "published", "peer", "bound", "claim"]
@@ -77,24 +77,23 @@ def show(title: str, rows: Sequence[Row]) -> None:
 
 
 def write(path: Path, title: str, introduction: str, rows: Sequence[Row], about: dict[str, Any]) -> None:
-    """Writes ``path`` as Markdown and, beside it, as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes ``path`` as Markdown and, beside it, as JSON; rows of an earlier run with other names stay."""
+    name = lambda row: row["name"]  # noqa: E731
+    made = with_earlier(path.with_suffix(".json"), [asdict(row) | {"about": about} for row in rows], name)
+    write_rows(path.with_suffix(".json"), made)
+    rows = [Row(**{key: value for key, value in row.items() if key != "about"}) for row in made]
     lines = [
         f"# {title}",
         "",
         introduction,
+        "",
+        *about_lines(made, name),
         "",
         f"| {' | '.join(HEADER)} |",
         "| " + " | ".join("---" for _ in HEADER) + " |",
     ]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    write_json(path.with_suffix(".json"), rows, about)
-
-
-def write_json(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
-    """Writes the rows and how they were made."""
-    path.write_text(json.dumps({"about": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
 def exit_status(rows: Sequence[Row]) -> int:

@@ -1,0 +1,80 @@
+"""Tables of results: how they were made, and rows of several runs in one table."""
+
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def about(module: str) -> dict[str, Any]:
+    """When, where and how a table was made.
+
+    Args:
+        module: what was run with ``python -m``.
+    """
+    from jaxrl.engine.run_directory import provenance
+
+    made_with = provenance()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "devices": made_with["devices"],
+        "python": made_with["python"],
+        "versions": made_with["versions"],
+        "commit": made_with["commit"],
+    }
+
+
+def about_line(facts: dict[str, Any]) -> str:
+    """The same in a sentence."""
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("jax", "flax", "gymnax"))
+    devices = ", ".join(sorted(set(facts["devices"])))
+    return (
+        f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {devices};"
+        f" Python {facts['python']}, {versions}; commit"
+        f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`."
+    )
+
+
+def processor() -> str:
+    """The processor's name."""
+    information = Path("/proc/cpuinfo")
+    for line in information.read_text().splitlines() if information.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def with_earlier(path: Path, rows: Sequence[dict[str, Any]], key: Callable[[dict[str, Any]], Any]) -> list[dict]:
+    """The rows of the table at ``path`` that ``rows`` do not measure again, and then ``rows``.
+
+    Args:
+        path: JSON as ``write_rows`` leaves it; nothing if there is none.
+        rows: each with ``about``, how it was made.
+        key: what tells rows apart.
+    """
+    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
+    measured = {key(row) for row in rows}
+    return [row for row in earlier if key(row) not in measured] + list(rows)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes the rows as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def about_lines(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> list[str]:
+    """How the rows were made, a line for each run, with the names of its rows if there are several."""
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        runs.setdefault(about_line(row["about"]), []).append(name(row))
+    if len(runs) == 1:
+        return list(runs)
+    return [f"- {line} Rows: {'; '.join(names)}." for line, names in runs.items()]
