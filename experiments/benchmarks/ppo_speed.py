@@ -148,7 +148,8 @@ def write(output: Path, rows: list[dict[str, Any]]) -> None:
         f"The peer: {', '.join(REJAX_PACKAGES)}.",
         "",
         "Median (least-greatest) over processes of each side, three unless the JSON beside this has other numbers, the"
-        " sides in turn. Nothing is cached but in the column `cached`: the same with the programs in the cache. Steps of all members together over the time after compilation. Evaluation is off on both sides unless a row"
+        " sides in turn. Nothing is cached but in the column `cached`: the same with the programs in the cache. Steps"
+        " of all members together over the time after compilation. Evaluation is off on both sides unless a row"
         " says otherwise; there each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16"
         " episodes ten times a run) and its time counts. Hyperparameters are equal: those of the table below. `limit`"
         " is the matrix product rate of all cores, measured in the same run at the minibatch's shapes, over the"
