@@ -103,7 +103,7 @@ def test_a_members_episodes_depend_on_its_key_only(env):
 
 def test_the_engine_judges_the_greedy_policy(run, tiny):
     """The reported value is that of the final state's greedy actions, on the episodes of the evaluation's key."""
-    from jaxrl.engine.train import evaluation_keys  # the derivation is the engine's own affair
+    from jaxrl.engine.transfer import evaluation_keys  # the derivation is the engine's own affair
 
     result = run(seeds=3, tile=1)
     env = make("CartPole-v1")
