@@ -55,15 +55,16 @@ def main() -> int:
     """Prints the table; 1 if an exact check fails."""
     arguments = tyro.cli(Arguments, description=__doc__)
     use_all_cores()
+    facts = about("experiments.reproduce.ppo")  # now: the tree may change while this runs
     rows = [*advantages(), *probes()]
     if not arguments.quick:
         for env in arguments.envs:
             rows.append(returns(env, arguments))
             show("PPO so far", rows[-1:])
-            write(RESULTS, "PPO: what it reaches", INTRODUCTION, rows, about("experiments.reproduce.ppo"))
+            write(RESULTS, "PPO: what it reaches", INTRODUCTION, rows, facts)
     show("PPO", rows)
     if arguments.json:
-        write_rows(arguments.json, [asdict(row) | {"about": about("experiments.reproduce.ppo")} for row in rows])
+        write_rows(arguments.json, [asdict(row) | {"about": facts} for row in rows])
     return exit_status(rows)
 
 
