@@ -114,9 +114,7 @@ class Program:
         """``jit`` of a function of members, each device running the same program on its own share of them.
 
         ``shard_map`` rather than sharded inputs: what a device runs then does not depend on how many others there are,
-        which the partitioner does not promise, and loops that stop early need not agree. (For a single device XLA
-        leaves the partitioner's passes out and simplifies in another order, so that one device and several differ in
-        rounding.)
+        which the partitioner does not promise, and loops that stop early need not agree.
         """
         mapped = jax.shard_map(
             function, mesh=self.mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False
