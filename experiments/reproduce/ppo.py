@@ -37,10 +37,8 @@ class Arguments:
     """Only the exact checks: under a minute."""
     envs: tuple[str, ...] = (*BOUNDS, *PEERS)
     """Environments of the full run."""
-    seeds: int = 32
-    """Seeds of each environment that has a bound."""
-    peer_seeds: int | None = None
-    """Seeds of both sides where Rejax is the reference; by default as many as two cores train in minutes."""
+    seeds: int | None = None
+    """Seeds of each environment; 32 by default, or as many as two cores train in minutes beside Rejax."""
     steps: int | None = None
     """Environment steps of each seed; by default the preset's, or what two cores train in minutes beside Rejax."""
     json: Path | None = None
@@ -129,10 +127,8 @@ def returns(env: str, arguments: Arguments) -> Row:
 
     preset = find_preset("ppo", env, None)
     config = configure("ppo", preset, [])
-    seeds, steps = (arguments.seeds, None) if env in BOUNDS else PEERS.get(env, (arguments.seeds, None))
-    if env not in BOUNDS and arguments.peer_seeds is not None:
-        seeds = arguments.peer_seeds
-    steps = arguments.steps or steps or preset.steps
+    seeds, steps = PEERS.get(env, (32, None))
+    seeds, steps = arguments.seeds or seeds, arguments.steps or steps or preset.steps
     result = train(
         config,
         env,
