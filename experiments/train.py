@@ -363,7 +363,7 @@ def report(result: Any, directory: Path) -> None:
 
     from jaxrl.engine.figures import judged_metric, summarise
 
-    summary = summarise(result)
+    summary = summarise(result.frame, result)
     metric = judged_metric(summary["final"])
     table = Table("final return, IQM [95%]", "steps/s", "compile s", "train s", "members", "frozen")
     final = summary["final"].get(metric)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def save(directory: Path, updates: int, state: Any) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
-        with quiet():
+        with quiet(), ocp.Context(multiprocessing_options=this_process_alone()):
             ocp.save(str(temporary.absolute()), jax.tree.map(raw, state))
         manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         with open(temporary / "manifest.json", "w") as file:
@@ -57,6 +58,16 @@ def remove_unfinished(directory: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def this_process_alone() -> Any:
+    """What keeps orbax from waiting for other processes: each writes checkpoints of its own."""
+    from orbax.checkpoint import v1 as ocp
+
+    process = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=str(process)
+    )
+
+
 @contextlib.contextmanager
 def quiet():
     """Keeps orbax from logging the tracebacks of errors that it raises as well."""
@@ -75,11 +86,13 @@ def complete(directory: Path) -> list[int]:
     return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and (p / "manifest.json").exists())
 
 
-def load_latest(directory: Path, abstract_state: Any, before: int | None = None) -> tuple[int, Any, list[str]]:
+def load_latest(
+    directory: Path, abstract_state: Callable[[int], Any], before: int | None = None
+) -> tuple[int, Any, list[str]]:
     """The newest checkpoint that verifies.
 
     Args:
-        abstract_state: tree of ``jax.ShapeDtypeStruct`` to restore into.
+        abstract_state: the tree of ``jax.ShapeDtypeStruct`` to restore into, after so many updates.
         before: only checkpoints after fewer updates than this, if given.
 
     Returns:
@@ -104,8 +117,10 @@ def load_latest(directory: Path, abstract_state: Any, before: int | None = None)
             warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
             continue
         try:
-            loaded = ocp.load(str(path.absolute()), jax.tree.map(raw_shape, abstract_state))
-            return updates, jax.tree.map(typed, abstract_state, loaded), warnings
+            shapes = abstract_state(updates)
+            with ocp.Context(multiprocessing_options=this_process_alone()):
+                loaded = ocp.load(str(path.absolute()), jax.tree.map(raw_shape, shapes))
+            return updates, jax.tree.map(typed, shapes, loaded), warnings
         except Exception as error:  # orbax reports a tree of another form in several types
             raise UserError(
                 f"directory={str(directory)!r}: checkpoint {path.name} is whole but holds another state than this"

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from jaxrl.engine.program import FINITE
+from jaxrl.engine.sinks import metric_names
 from jaxrl.stats import interquartile_interval
 
 
@@ -58,21 +60,24 @@ def _colors():
     return itertools.cycle(f"C{i}" for i in range(10))
 
 
-def summarise(result: Any) -> dict[str, Any]:
+def summarise(rows: pd.DataFrame, result: Any) -> dict[str, Any]:
     """The summary of a run as JSON has it: final metrics with intervals over the members that stayed finite, and
-    times."""
-    healthy = [m for m in range(len(result.members)) if m not in result.frozen]
-    final = {}
-    for name, values in result.metrics.items():
-        last = values[healthy, -1]
-        last = last[np.isfinite(last)]
-        if name != "frozen_at" and len(last):
-            final[name] = interquartile_interval(last, resamples=1000)._asdict() | {"members": len(last)}
+    times.
+
+    Args:
+        rows: of all members, which may be more than this process's ``result`` has.
+    """
+    final, last = {}, rows.loc[rows["environment_steps"] == rows["environment_steps"].max()]
+    for name in metric_names(rows):
+        values = last.loc[(last["frozen_at"] == FINITE) & np.isfinite(last[name]), name].to_numpy()
+        if name != "frozen_at" and len(values):
+            final[name] = interquartile_interval(values, resamples=1000)._asdict() | {"members": len(values)}
+    frozen = rows.loc[rows["frozen_at"] != FINITE].groupby("member")["frozen_at"].first()
     return {
-        "members": len(result.members),
+        "members": int(rows["member"].nunique()),
         "environment_steps_per_member": int(result.environment_steps[-1]),
         "final": final,
-        "frozen_members": {str(member): update for member, update in result.frozen.items()},
+        "frozen_members": {str(member): int(update) for member, update in frozen.items()},
         "seconds": result.seconds,
         "steps_per_second": None if np.isnan(result.steps_per_second) else result.steps_per_second,
         "layout": vars(result.layout),

@@ -23,15 +23,22 @@ class Population:
         config: the algorithm's dataclass with every leaf of shape ``[members]``.
         seed: ``[members]`` integers.
         config_index: ``[members]`` integers.
+        member: ``[members]`` integers, their numbers in the whole population.
     """
 
     config: Any
     seed: np.ndarray
     config_index: np.ndarray
+    member: np.ndarray
 
     @property
     def size(self) -> int:
         return len(self.seed)
+
+    def take(self, index: np.ndarray) -> "Population":
+        """Some of the members, by their place in this population."""
+        config = jax.tree.map(lambda leaf: leaf[index], self.config)
+        return Population(config, self.seed[index], self.config_index[index], self.member[index])
 
     def keys(self, root: int) -> jax.Array:
         """``[members]`` keys; that of seed ``i`` is ``fold_in(key(root), i)`` whoever else is there."""
@@ -51,6 +58,7 @@ def populate(config: Any, seeds: int | Sequence[int]) -> Population:
         config=jax.tree.unflatten(jax.tree.structure(config), members),
         seed=np.tile(seed, variants),
         config_index=np.repeat(np.arange(variants), len(seed)),
+        member=np.arange(variants * len(seed)),
     )
 
 

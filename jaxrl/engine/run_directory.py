@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,31 @@ import numpy as np
 import pandas as pd
 
 from jaxrl.engine import checkpoint
-from jaxrl.engine.sinks import Sink, metric_names
+from jaxrl.engine.hosts import ALONE, Process
+from jaxrl.engine.sinks import Sink
 from jaxrl.errors import UserError
 
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "gymnax", "brax", "mujoco", "orbax-checkpoint", "numpy")
 
 
 class RunDirectory(Sink):
-    """Keeps the rows and the checkpoints of one run, and finds them again."""
+    """Keeps the rows and the checkpoints of one run, and finds them again.
 
-    def __init__(self, path: Path, lock: Any):
+    Where several processes train the run, each keeps those of its own members, and the first one the rest.
+    """
+
+    def __init__(self, path: Path, lock: Any, process: Process = ALONE):
         self.path = path
         self.lock = lock
+        self.process = process
+        self.suffix = f"-{process.index}" if process.count > 1 else ""
+        self.checkpoints = path / "checkpoints" / self.suffix.removeprefix("-")
         self.messages: list[str] = []
 
     @classmethod
-    def open(cls, path: Path, request: dict[str, Any], *, resume: bool, overwrite: bool) -> "RunDirectory":
+    def open(
+        cls, path: Path, request: dict[str, Any], *, resume: bool, overwrite: bool, process: Process = ALONE
+    ) -> "RunDirectory":
         """Takes a directory for a run, new or begun.
 
         Raises:
@@ -43,10 +53,17 @@ class RunDirectory(Sink):
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = (path / ".lock").open("w")  # held until the run is over
+            lock = (path / f".lock{process.index or ''}").open("w")  # held until the run is over
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return cls.locked(path, lock, request, resume=resume, overwrite=overwrite)
+                if process.index > 0:  # the first one makes the directory, or deletes what is in it
+                    process.wait("directory")
+                run = cls.locked(
+                    path, lock, request, resume=resume, overwrite=overwrite and not process.index, process=process
+                )
+                if process.index == 0:
+                    process.wait("directory")
+                return run
             except BaseException:
                 lock.close()  # a refused request must not keep the directory for as long as its error is looked at
                 raise
@@ -56,7 +73,9 @@ class RunDirectory(Sink):
             raise UserError(f"directory={str(path)!r}: cannot be written to ({error.strerror})") from error
 
     @classmethod
-    def locked(cls, path: Path, lock: Any, request: dict[str, Any], *, resume: bool, overwrite: bool) -> "RunDirectory":
+    def locked(
+        cls, path: Path, lock: Any, request: dict[str, Any], *, resume: bool, overwrite: bool, process: Process
+    ) -> "RunDirectory":
         """The rest of ``open``, once no other process can be at it."""
         config = path / "config.json"
         if overwrite and config.exists():
@@ -64,7 +83,7 @@ class RunDirectory(Sink):
                 target = path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         (path / "metrics").mkdir(exist_ok=True)
-        run = cls(path, lock)
+        run = cls(path, lock, process)
         if not config.exists():
             run.write_json("config.json", {"request": request, "made_with": provenance()})
             return run
@@ -86,43 +105,48 @@ class RunDirectory(Sink):
 
     def save(self, updates: int, state: Any) -> None:
         """Writes a checkpoint."""
-        checkpoint.save(self.path / "checkpoints", updates, state)
+        checkpoint.save(self.checkpoints, updates, state)
 
-    def restore(self, abstract_state: Any, schedule: list[int]) -> tuple[int, Any, list[dict[str, np.ndarray]]]:
-        """The last whole checkpoint: updates done, state, and the metrics of the evaluations before it.
+    def restore(
+        self, state_shapes: Callable[[int, list[pd.DataFrame]], Any], schedule: list[int]
+    ) -> tuple[int, Any, list[pd.DataFrame]]:
+        """The last whole checkpoint: updates done, state, and the rows of the evaluations before it.
 
         A checkpoint after an evaluation whose rows are lost is no use, since nothing else can bring them back.
+
+        Args:
+            state_shapes: what the state after so many updates looks like, given the rows of all evaluations there are.
         """
         history = self.history(len(schedule))
         lost = schedule[len(history)] if len(history) < len(schedule) else None
-        done, state, warnings = checkpoint.load_latest(self.path / "checkpoints", abstract_state, before=lost)
+        done, state, warnings = checkpoint.load_latest(
+            self.checkpoints, lambda updates: state_shapes(updates, history), before=lost
+        )
         self.messages += warnings
         for message in self.messages:
             print(message, file=sys.stderr)
         finished = sum(target <= done for target in schedule)
-        for file in (self.path / "metrics").glob("*.parquet"):
-            if int(file.stem) >= finished:
-                file.unlink()
+        for evaluation in range(finished, len(schedule)):
+            self.rows_of(evaluation).unlink(missing_ok=True)
         return done, state, history[:finished]
 
-    def history(self, evaluations: int) -> list[dict[str, np.ndarray]]:
-        """The metrics of the first evaluations, up to one whose rows are missing or damaged."""
+    def history(self, evaluations: int) -> list[pd.DataFrame]:
+        """The rows of the first evaluations, up to one whose rows are missing or damaged."""
         history = []
         for evaluation in range(evaluations):
             file = self.rows_of(evaluation)
             if not file.exists():
                 break
             try:
-                table = pd.read_parquet(file)
+                history.append(pd.read_parquet(file))
             except Exception as error:  # whatever is wrong with it, it can be computed again
                 self.messages.append(f"metrics {file} are damaged ({checkpoint.brief(error)}); computing them again")
                 break
-            history.append({name: table[name].to_numpy() for name in metric_names(table)})
         return history
 
     def rows_of(self, evaluation: int) -> Path:
         """The file with the rows of one evaluation."""
-        return self.path / "metrics" / f"{evaluation:06d}.parquet"
+        return self.path / "metrics" / f"{evaluation:06d}{self.suffix}.parquet"
 
     def write(self, evaluation: int, rows: pd.DataFrame) -> None:
         """Writes the rows of one evaluation, whole or not at all."""
@@ -138,10 +162,14 @@ class RunDirectory(Sink):
             ) from error
 
     def finish(self, result: Any) -> None:
-        """Writes the summary and the picture of a run that has ended."""
+        """Writes the summary and the picture of a run that has ended, once all processes are through."""
         from jaxrl.engine.figures import learning_curve, summarise
 
-        self.write_json("summary.json", summarise(result) | {"warnings": self.messages})
+        speed = self.process.total(result.steps_per_second)  # waits for all of them
+        if self.process.index > 0:
+            return
+        summary = summarise(read_metrics(self.path), result) | {"steps_per_second": None if np.isnan(speed) else speed}
+        self.write_json("summary.json", summary | {"warnings": self.messages})
         try:
             learning_curve(self.path)
         except OSError as error:

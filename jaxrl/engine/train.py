@@ -1,8 +1,8 @@
 """The training engine: a population of members, in jitted chunks, with everything on disk that a run needs to go on."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from gymnax.environments.environment import Environment
 from jax.sharding import Mesh
 
 from jaxrl.core import random
+from jaxrl.engine.hosts import Process, this_process
 from jaxrl.engine.memory import available_bytes, peak_bytes, tree_bytes
-from jaxrl.engine.population import Layout, Population, plan, populate, population_size, readable
+from jaxrl.engine.population import Layout, Population, checked_seeds, plan, populate, population_size, readable
 from jaxrl.engine.program import FINITE, Program
 from jaxrl.engine.run_directory import RunDirectory
-from jaxrl.engine.sinks import Sink
-from jaxrl.engine.transfer import evaluation_keys, gather, gathered_shapes, scatter, training_metrics
+from jaxrl.engine.sinks import Sink, metric_names
+from jaxrl.engine.transfer import Groups, select_members
 from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument
 
@@ -32,9 +33,11 @@ class Result:
     """What a run leaves in memory.
 
     Attributes:
-        states: the final ``AlgorithmState`` of all members, leaves ``[members, ...]``.
-        metrics: name to values ``[members, evaluations]``.
+        states: the final ``AlgorithmState`` of the members trained to the end, leaves ``[members, ...]``.
+        kept: their numbers: all, unless ``keep`` gave some up.
+        metrics: name to values ``[members, evaluations]``; NaN after a member was given up.
         members: a row a member: seed, config and hyperparameters.
+        frame: a row a member and evaluation, as the run's directory keeps them.
         updates: ``[evaluations]``, the updates after which the metrics were taken.
         environment_steps: ``[evaluations]``, the same in environment steps of each member.
         frozen: the members that turned non-finite, with the update at which they did; leave them out of statistics.
@@ -44,8 +47,10 @@ class Result:
     """
 
     states: Any
+    kept: np.ndarray
     metrics: dict[str, np.ndarray]
     members: pd.DataFrame
+    frame: pd.DataFrame
     updates: np.ndarray
     environment_steps: np.ndarray
     frozen: dict[int, int]
@@ -53,19 +58,6 @@ class Result:
     steps_per_second: float
     layout: Layout
     directory: Path | None = None
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row a member and evaluation."""
-        return pd.concat(
-            [
-                self.members.assign(
-                    environment_steps=steps, **{name: values[:, index] for name, values in self.metrics.items()}
-                )
-                for index, steps in enumerate(self.environment_steps)
-            ],
-            ignore_index=True,
-        )
 
 
 @dataclass
@@ -103,6 +95,7 @@ def train(
     mesh: Mesh | None = None,
     tile: int | None = None,
     root_seed: int = 0,
+    keep: Callable[[pd.DataFrame], Sequence[int]] | None = None,
     sinks: Sequence[Sink] = (),
 ) -> Result:
     """Trains every (config, seed) pair at once.
@@ -127,6 +120,9 @@ def train(
         mesh: devices on one axis named ``member``; all local devices by default.
         tile: members per device in one call of the program; by default from the memory estimate and the cache.
         root_seed: the key that the keys of all seeds derive from.
+        keep: is given the rows of each evaluation but the last, one a member still in training, and returns the numbers
+            of the members that go on (``successive_halving`` is one). A function of the rows alone, since a resumed run
+            asks again. What goes on is bit for bit what it would be without the others given up.
         sinks: told of progress and of every row, beside the directory's Parquet files.
 
     Raises:
@@ -151,9 +147,14 @@ def train(
     def make(config):
         return config.make(env, env_params, updates)
 
-    devices = list(mesh.devices.flat) if mesh is not None else jax.devices()
-    layout, state_bytes = lay_out(make, config, members, devices, tile)
-    population = populate(config, seeds)
+    devices = list(mesh.devices.flat) if mesh is not None else jax.local_devices()
+    process = this_process()
+    if keep is not None and process.count > 1:
+        raise InvalidArgument(
+            "keep", keep, f"must be None with {process.count} processes: each sees its own members only"
+        )
+    population = populate(config, seeds).take(process.share(members))
+    layout, state_bytes = lay_out(make, config, process, members, devices, tile)
     program = Program(
         make,
         env,
@@ -171,13 +172,15 @@ def train(
             "env": env_name,
             "env_settings": env_settings,
             "env_params": repr(env_params),
-            "seeds": list(dict.fromkeys(population.seed.tolist())),
+            "seeds": list(dict.fromkeys(int(seed) for seed in checked_seeds(seeds))),
             "updates": updates,
             "schedule": [schedule[0], len(schedule)],
             "evaluation_episodes": evaluation_episodes if evaluate_every != 0 else 0,
             "root_seed": root_seed,
+            "keep": None if keep is None else getattr(keep, "__qualname__", repr(keep)),
+            "processes": process.count,
         }
-        run = RunDirectory.open(Path(directory), request, resume=resume, overwrite=overwrite)
+        run = RunDirectory.open(Path(directory), request, resume=resume, overwrite=overwrite, process=process)
         sinks = [*sinks, run]
     try:
         for sink in sinks:
@@ -186,120 +189,145 @@ def train(
                 f" {layout.devices} device(s) x {layout.tile} members; {updates} updates of {steps_per_update} steps",
                 updates,
             )
-        return run_schedule(
-            program, population, layout, schedule, steps_per_update, root_seed, run, checkpoint_seconds, sinks
-        )
+        groups = Groups.place(program, layout, population, root_seed)
+        return run_schedule(groups, schedule, steps_per_update, run, checkpoint_seconds, keep, sinks)
     finally:
         for sink in sinks:
             sink.close()
 
 
 def run_schedule(
-    program: Program,
-    population: Population,
-    layout: Layout,
+    groups: Groups,
     schedule: list[int],
     steps_per_update: int,
-    root_seed: int,
     run: RunDirectory | None,
     checkpoint_seconds: float,
+    keep: Callable[[pd.DataFrame], Sequence[int]] | None,
     sinks: Sequence[Sink],
 ) -> Result:
     """Advances all groups in step through the schedule of evaluations."""
-    clock = Clock()
-    members = member_table(population)
-    keys = population.keys(root_seed)
-    groups = range(layout.groups)
-    configs = [scatter(program, layout, population.config, g) for g in groups]
-    group_keys = [scatter(program, layout, keys, g) for g in groups]
-
-    start = clock.measure("compile", program.compiled_start, configs[0], group_keys[0])
-    states = [start(configs[g], group_keys[g]) for g in groups]
-    done, history = 0, []
+    clock, program = Clock(), groups.program
+    members = member_table(groups.population)
+    start = clock.measure("compile", program.compiled_start, groups.configs[0], groups.keys[0])
+    groups.states = [start(*arguments) for arguments in zip(groups.configs, groups.keys)]
+    done, tables = 0, []
     if run is not None:
-        done, saved, history = run.restore(gathered_shapes(layout, states[0]), schedule)
+
+        def state_shapes(updates, tables):
+            return groups.state_shapes(len(going_on(groups, keep, tables, schedule, updates)))
+
+        done, saved, tables = run.restore(state_shapes, schedule)
         if done:
-            states = [scatter(program, layout, saved, g) for g in groups]
+            groups = groups.select(going_on(groups, keep, tables, schedule, done))
+            groups.load(saved)
             for sink in sinks:
                 sink.say(f"resumed after {done} of {schedule[-1]} updates")
-    begun = done
-
     advance = judge = None
     if done < schedule[-1]:
-        advance = clock.measure("compile", program.compiled_advance, configs[0], states[0])
+        advance = clock.measure("compile", program.compiled_advance, groups.configs[0], groups.states[0])
         if program.evaluation_steps is not None:
-            judge = clock.measure("compile", program.compiled_judge, configs[0], states[0], group_keys[0])
+            judge = clock.measure(
+                "compile", program.compiled_judge, groups.configs[0], groups.states[0], groups.keys[0]
+            )
         for sink in sinks:
             sink.say(f"compiled in {clock.spent['compile']:.1f} s")
-    last_save, seconds_per_update, latest = time.perf_counter(), None, {}
+    last_save, seconds_per_update, latest, trained = time.perf_counter(), None, {}, 0
     for evaluation, target in enumerate(schedule):
         fresh = done == (schedule[evaluation - 1] if evaluation else 0)
         while done < target:
-            count = min(chunk_length(seconds_per_update, layout.groups), target - done)
+            count = min(chunk_length(seconds_per_update, groups.layout.groups), target - done)
             before = clock.spent["train"]
-            for g in groups:
-                states[g] = clock.measure(
-                    "train", advance, configs[g], states[g], np.int32(done), np.int32(count), np.bool_(fresh)
+            for g, state in enumerate(groups.states):
+                groups.states[g] = clock.measure(
+                    "train", advance, groups.configs[g], state, np.int32(done), np.int32(count), np.bool_(fresh)
                 )
             seconds_per_update = (clock.spent["train"] - before) / count
             done, fresh = done + count, False
+            trained += groups.population.size * count * steps_per_update
             for sink in sinks:
-                sink.progress(
-                    done,
-                    population.size * (done - begun) * steps_per_update / clock.spent["train"],
-                    (schedule[-1] - done) * seconds_per_update,
-                    latest,
-                )
+                sink.progress(done, trained / clock.spent["train"], (schedule[-1] - done) * seconds_per_update, latest)
             if run is not None and done < target and time.perf_counter() - last_save > checkpoint_seconds:
-                clock.measure("save", run.save, done, gather(layout, states))
+                clock.measure("save", run.save, done, groups.state())
                 last_save = time.perf_counter()
-        if evaluation < len(history):
+        if evaluation < len(tables):
             continue
-        metrics = training_metrics(layout, states)
+        metrics = groups.training_metrics()
         if judge is not None:
-            judged = [
-                clock.measure(
-                    "evaluate", judge, configs[g], states[g], evaluation_keys(program, group_keys[g], evaluation)
-                )
-                for g in groups
-            ]
-            metrics |= gather(layout, judged)
-        frozen_at = gather(layout, [state.frozen_at for state in states])
+            metrics |= groups.gather(
+                [
+                    clock.measure("evaluate", judge, groups.configs[g], state, groups.evaluation_keys(g, evaluation))
+                    for g, state in enumerate(groups.states)
+                ]
+            )
+        frozen_at = groups.gather([state.frozen_at for state in groups.states])
         metrics = {name: np.where(frozen_at == FINITE, value, np.nan) for name, value in metrics.items()}
-        metrics["frozen_at"] = frozen_at
-        history.append(metrics)
         latest = {name: float(np.nanmean(value)) for name, value in metrics.items() if np.isfinite(value).any()}
-        rows = members.assign(
+        rows = members.loc[np.searchsorted(members["member"], groups.population.member)].assign(
             evaluation=evaluation,
             updates=target,
             environment_steps=np.int64(target) * steps_per_update,
             wall_seconds=sum(clock.spent.values()),
             **metrics,
+            frozen_at=frozen_at,
         )
+        tables.append(rows)
         for sink in sinks:
             sink.write(evaluation, rows)
+        if keep is not None and target < schedule[-1]:
+            index = going_on(groups, keep, tables[-1:], schedule[evaluation:], target)
+            for sink in sinks:
+                sink.say(f"{len(index)} of {groups.population.size} members go on")
+            state = select_members(groups.state(), index)
+            groups = groups.select(index)
+            groups.load(state)
         if run is not None and (target == schedule[-1] or time.perf_counter() - last_save > checkpoint_seconds):
-            clock.measure("save", run.save, done, gather(layout, states))
+            clock.measure("save", run.save, done, groups.state())
             last_save = time.perf_counter()
 
-    state = gather(layout, states)
-    frozen_at = np.asarray(state.frozen_at)
-    trained = population.size * (schedule[-1] - begun) * steps_per_update
+    metrics = by_member(members, tables)
     result = Result(
-        states=state.algorithm,
-        metrics={name: np.stack([row[name] for row in history], axis=1) for name in history[0]},
+        states=groups.state().algorithm,
+        kept=groups.population.member,
+        metrics=metrics,
         members=members,
+        frame=pd.concat(tables, ignore_index=True),
         updates=np.array(schedule),
         environment_steps=np.array(schedule, np.int64) * steps_per_update,
-        frozen={int(m): int(frozen_at[m]) for m in np.flatnonzero(frozen_at != FINITE)},
+        frozen={
+            int(member): int(update)
+            for member, update in zip(members["member"], metrics["frozen_at"][:, -1])
+            if update != FINITE
+        },
         seconds=clock.spent,
         steps_per_second=trained / clock.spent["train"] if trained else float("nan"),
-        layout=layout,
+        layout=groups.layout,
         directory=run.path if run is not None else None,
     )
     if run is not None:
         run.finish(result)
     return result
+
+
+def going_on(groups: Groups, keep: Any, tables: list[pd.DataFrame], schedule: list[int], updates: int) -> np.ndarray:
+    """The places of the members still in training after so many updates, from the rows of the evaluations before."""
+    member = groups.population.member
+    for rows, target in zip(tables, schedule):
+        if keep is not None and target <= updates and target < schedule[-1]:
+            asked = np.unique(np.asarray(keep(rows)))
+            if not len(asked) or not np.isin(asked, rows["member"]).all():
+                raise InvalidArgument("keep", keep, "must return at least one of the members in the rows it is given")
+            member = asked
+    return np.searchsorted(groups.population.member, member)
+
+
+def by_member(members: pd.DataFrame, tables: list[pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Name to values ``[members, evaluations]`` of rows; NaN where a member has none, but what it froze at stays."""
+    metrics = {}
+    for name in metric_names(tables[0]):
+        values = np.stack([rows.set_index("member")[name].reindex(members["member"]) for rows in tables], axis=1)
+        metrics[name] = values
+    frozen_at = pd.DataFrame(metrics["frozen_at"]).ffill(axis=1)
+    return metrics | {"frozen_at": frozen_at.to_numpy(np.int64)}
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------
@@ -347,15 +375,20 @@ def check_evaluation(episodes: int, batch: int | None) -> None:
         raise InvalidArgument("evaluation_batch", batch, f"must divide evaluation_episodes={episodes}")
 
 
-def lay_out(make: Any, config: Any, members: int, devices: list[Any], tile: int | None) -> tuple[Layout, int]:
-    """The layout that the estimated memory allows, and the bytes of one member's state."""
+def lay_out(
+    make: Any, config: Any, process: Process, members: int, devices: list[Any], tile: int | None
+) -> tuple[Layout, int]:
+    """The layout of a process's members that the estimated memory allows, and the bytes of one member's state."""
     config = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.float32), config)
     state = jax.eval_shape(lambda config, key: make(config).init(key), config, jax.eval_shape(random.key, 0))
     state_bytes = tree_bytes(state)
     work_bytes = peak_bytes(lambda config, state: make(config).update(state), config, state)
     on_cpu = devices[0].platform == "cpu"
     memory = available_bytes(devices[0]) * (1 if on_cpu else len(devices))
-    return plan(members, len(devices), state_bytes, work_bytes, memory, tile, on_cpu), state_bytes
+    # planned for the largest share, so that all processes have the same tile and round alike
+    largest = len(process._replace(index=0).share(members))
+    layout = plan(largest, len(devices), state_bytes, work_bytes, memory, tile, on_cpu)
+    return replace(layout, members=len(process.share(members))), state_bytes
 
 
 def plain(value: Any) -> Any:
@@ -375,7 +408,7 @@ def member_table(population: Population) -> pd.DataFrame:
     }
     return pd.DataFrame(
         {
-            "member": np.arange(population.size),
+            "member": population.member,
             "config": population.config_index,
             "seed": population.seed,
             **hyperparameters,

@@ -1,6 +1,7 @@
-"""Members between host and devices: a group's share of the population, and the groups put together again."""
+"""Members between host and devices: the groups that a population is trained in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -8,16 +9,82 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from jaxrl.engine.population import Layout
-from jaxrl.engine.program import MemberState, Program, member_axes
+from jaxrl.engine.population import Layout, Population
+from jaxrl.engine.program import Program, member_axes
+
+
+@dataclass
+class Groups:
+    """A population on the devices, in groups that follow one another on the host.
+
+    Attributes:
+        configs, keys: of each group, leaves ``[devices * tile]``.
+        states: of each group; empty until the population is started or restored.
+    """
+
+    program: Program
+    layout: Layout
+    population: Population
+    root_seed: int
+    configs: list[Any]
+    keys: list[jax.Array]
+    states: list[Any]
+
+    @classmethod
+    def place(cls, program: Program, layout: Layout, population: Population, root_seed: int) -> "Groups":
+        """The configs and keys of a population on the devices; states come later."""
+        keys = population.keys(root_seed)
+        configs = [scatter(program, layout, population.config, g) for g in range(layout.groups)]
+        group_keys = [scatter(program, layout, keys, g) for g in range(layout.groups)]
+        return cls(program, layout, population, root_seed, configs, group_keys, [])
+
+    def state(self) -> Any:
+        """The state of the whole population on the host, leaves ``[members, ...]``."""
+        return self.gather(self.states)
+
+    def gather(self, parts: Sequence[Any]) -> Any:
+        """The groups' leaves ``[devices * tile, ...]`` put together as ``[members, ...]`` on the host; keys stay
+        typed."""
+        return gather(self.layout, parts)
+
+    def state_shapes(self, members: int) -> Any:
+        """Shapes and dtypes of the host's state of so many members."""
+        return gathered_shapes(members, self.states[0])
+
+    def select(self, index: np.ndarray) -> "Groups":
+        """Some of the members, by their place, without their states yet.
+
+        They make fewer groups of the same size, so that the compiled programs stay in use and nobody's numbers change.
+        """
+        layout = replace(self.layout, members=len(index))
+        return Groups.place(self.program, layout, self.population.take(index), self.root_seed)
+
+    def load(self, state: Any) -> None:
+        """Takes the state of the whole population, leaves ``[members, ...]`` on the host."""
+        self.states = [scatter(self.program, self.layout, state, g) for g in range(self.layout.groups)]
+
+    def training_metrics(self) -> dict[str, np.ndarray]:
+        """What members reported since the last evaluation, averaged; NaN where nothing was, as before an episode's
+        end."""
+        totals = gather(self.layout, [state.totals for state in self.states])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {name: average.total / average.weight for name, average in totals.items()}
+
+    def evaluation_keys(self, group: int, evaluation: int) -> jax.Array:
+        """Keys that depend on the member and the evaluation only, away from those of training."""
+        one = lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), evaluation)  # noqa: E731
+        return self.program.place(jax.vmap(one)(self.keys[group]), 0)
 
 
 def scatter(program: Program, layout: Layout, tree: Any, group: int) -> Any:
     """One group of leaves ``[members, ...]``, spread over the devices."""
-    index = layout.indices(group)
-    axes = member_axes(tree)
-    return program.place(
-        jax.tree.map(lambda axis, leaf: leaf if axis is None else leaf[index], axes, tree, is_leaf=is_none), axes
+    return program.place(select_members(tree, layout.indices(group)), member_axes(tree))
+
+
+def select_members(tree: Any, index: np.ndarray) -> Any:
+    """Some members of leaves ``[members, ...]``."""
+    return jax.tree.map(
+        lambda axis, leaf: leaf if axis is None else leaf[index], member_axes(tree), tree, is_leaf=is_none
     )
 
 
@@ -35,31 +102,17 @@ def gather(layout: Layout, parts: Sequence[Any]) -> Any:
     return jax.tree.map(join, member_axes(parts[0]), *parts, is_leaf=is_none)
 
 
-def gathered_shapes(layout: Layout, part: Any) -> Any:
+def gathered_shapes(members: int, part: Any) -> Any:
     """Shapes and dtypes of what ``gather`` makes of parts like this one."""
-
     host = SingleDeviceSharding(jax.local_devices()[0])
 
     def shape(axis, leaf):
         if axis is None:
             return jax.tree.map(lambda inner: jax.ShapeDtypeStruct(inner.shape, inner.dtype, sharding=host), leaf)
-        return jax.ShapeDtypeStruct((layout.members, *leaf.shape[1:]), leaf.dtype, sharding=host)
+        return jax.ShapeDtypeStruct((members, *leaf.shape[1:]), leaf.dtype, sharding=host)
 
     return jax.tree.map(shape, member_axes(part), part, is_leaf=is_none)
 
 
 def is_none(node: Any) -> bool:
     return node is None
-
-
-def evaluation_keys(program: Program, keys: jax.Array, evaluation: int) -> jax.Array:
-    """Keys that depend on the member and the evaluation only, away from those of training."""
-    one = lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), evaluation)  # noqa: E731
-    return program.place(jax.vmap(one)(keys), 0)
-
-
-def training_metrics(layout: Layout, states: Sequence[MemberState]) -> dict[str, np.ndarray]:
-    """What members reported since the last evaluation, averaged; NaN where nothing was, as before an episode's end."""
-    totals = gather(layout, [state.totals for state in states])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {name: average.total / average.weight for name, average in totals.items()}

@@ -67,7 +67,7 @@ def test_it_is_reported_and_left_out_by_name(result, frozen):
         for name in ("loss", "evaluation_return", "episode_return"):
             assert np.isnan(result.metrics[name][member][after]).all(), name
             assert np.isfinite(result.metrics[name][member][~after]).all(), name
-    summary = summarise(result)
+    summary = summarise(result.frame, result)
     assert summary["frozen_members"] == {str(member): update for member, update in frozen.items()}
     assert summary["final"]["loss"]["members"] == 16 - len(frozen)
 

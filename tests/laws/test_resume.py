@@ -268,7 +268,7 @@ def test_checkpoints_keep_types_and_values(tmp_path, trees):
         ),
         state,
     )
-    updates, loaded, warnings = checkpoint.load_latest(tmp_path, shapes)
+    updates, loaded, warnings = checkpoint.load_latest(tmp_path, lambda updates: shapes)
     assert (updates, warnings) == (10**9, [])
     assert jax.tree.structure(loaded) == jax.tree.structure(state)
     assert isinstance(loaded["counter"], Shared)
@@ -284,7 +284,7 @@ def test_a_whole_checkpoint_of_another_form_is_not_thrown_away(tmp_path):
     host = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     other = {name: jax.ShapeDtypeStruct((3,), jnp.float32, sharding=host) for name in "bc"}
     with pytest.raises(UserError, match="another state"):
-        checkpoint.load_latest(tmp_path, other)
+        checkpoint.load_latest(tmp_path, lambda updates: other)
     assert checkpoint.complete(tmp_path) == [5]
 
 

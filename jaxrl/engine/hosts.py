@@ -1,0 +1,52 @@
+"""Several processes that train one population, each its own members: no array and no loop spans two of them.
+
+``jax.distributed`` tells the processes of one another; where they meet is at the start, when the directory is taken,
+and at the end, when the first of them draws the whole run's picture.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl.errors import InvalidArgument
+
+
+class Process(NamedTuple):
+    """Which of how many processes this is."""
+
+    index: int
+    count: int
+
+    def share(self, members: int) -> np.ndarray:
+        """The numbers of this process's members: blocks of equal size, the last one shorter.
+
+        Raises:
+            InvalidArgument: if the processes are too many for each to have a member.
+        """
+        size = -(-members // self.count)
+        if size * (self.count - 1) >= members:
+            raise InvalidArgument("seeds", members, f"must give each of {self.count} processes a member")
+        return np.arange(members)[size * self.index : size * (self.index + 1)]
+
+    def wait(self, name: str) -> None:
+        """Returns once all processes are here."""
+        if self.count > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(name)
+
+    def total(self, value: float) -> float:
+        """The sum of a number over all processes."""
+        if self.count == 1:
+            return value
+        from jax.experimental import multihost_utils
+
+        return float(np.sum(multihost_utils.process_allgather(np.float32(value))))
+
+
+def this_process() -> Process:
+    return Process(jax.process_index(), jax.process_count())
+
+
+ALONE = Process(0, 1)
