@@ -157,11 +157,16 @@ def plan(
             " Train fewer members at once, or shrink the networks, the rollout or the buffer"
         )
     if tile is None:
-        cached = max(1, min(16, CACHE_BYTES // max(state_bytes, 1))) if on_cpu else per_device
+        cached = max(1, min(16, power_of_two(CACHE_BYTES // max(state_bytes, 1)))) if on_cpu else per_device
         largest = max(1, min(most, cached, per_device))
         rounds = -(-per_device // largest)
         tile = -(-per_device // rounds)
     return Layout(members, devices, min(tile, per_device))
+
+
+def power_of_two(number: int) -> int:
+    """The greatest power of two that is no greater, or 0: vectorised loops over members have no remainder then."""
+    return 1 << number.bit_length() - 1 if number else 0
 
 
 def readable(size: float) -> str:
