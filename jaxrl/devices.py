@@ -13,6 +13,40 @@ CPU_FLAGS = (
 )
 
 
+def join_processes(coordinator: str, processes: int | None, process: int | None, timeout: int = 300) -> None:
+    """Joins the processes that train one population together; before jax's devices are used.
+
+    Args:
+        coordinator: ``host:port`` at which process 0 listens, or ``auto``: taken, like the next two, from the variables
+            of SLURM, Open MPI, Kubernetes or a TPU pod.
+        processes: how many there are.
+        process: which one this is, from 0.
+        timeout: seconds to wait for the others.
+
+    Raises:
+        InvalidArgument: for a number out of range.
+        UserError: if the coordinator does not answer in time, or nothing tells where it is.
+    """
+    if coordinator == "auto":
+        where = {}
+    else:
+        host, colon, port = coordinator.rpartition(":")
+        if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
+            raise InvalidArgument("coordinator", coordinator, "must be host:port, such as 10.0.0.1:8476, or auto")
+        if processes is None or processes < 1:
+            raise InvalidArgument("num_processes", processes, "must be at least 1")
+        if process is None or not 0 <= process < processes:
+            raise InvalidArgument("process_id", process, f"must be within [0, {processes - 1}]")
+        where = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
+    try:
+        jax.distributed.initialize(**where, initialization_timeout=timeout)
+    except Exception as error:  # jax raises several types; all mean that the processes do not find one another
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"coordinator={coordinator!r}: no answer within {timeout} s, or nothing to join ({reason})"
+        ) from error
+
+
 def use_all_cores(cores: int | None = None, members: int | None = None) -> None:
     """Makes every CPU core a device, so that members are spread over the cores. Accelerators are left alone.
 

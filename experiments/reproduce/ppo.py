@@ -14,9 +14,9 @@ from pathlib import Path
 import tyro
 
 from experiments.benchmarks.peer import REJAX_VENV, ROOT, measure, rejax_python
+from experiments.command_line import configure, find_preset
 from experiments.reproduce.table import Row, at_least, exact, exit_status, not_worse, show, write
 from experiments.results import about, write_rows
-from experiments.train import configure, find_preset
 from jaxrl import use_all_cores
 
 BOUNDS = {"CartPole-v1": 495.0, "Acrobot-v1": -90.0, "Pendulum-v1": -250.0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.train import algorithm_class, load_preset, preset_names, with_preset
+from experiments.command_line import algorithm_class, load_preset, preset_names, with_preset
 from jaxrl import make
 
 ENVIRONMENTS = [

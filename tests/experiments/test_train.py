@@ -10,7 +10,8 @@ import sys
 import pandas as pd
 import pytest
 
-from experiments.train import main, one_line
+from experiments.command_line import one_line
+from experiments.train import main
 from jaxrl.engine import checkpoint
 from jaxrl.engine.sinks import Progress
 
@@ -99,7 +100,7 @@ def test_unwritable_directory(tiny, refused, tmp_path):
 
 
 def test_unreadable_preset(tiny, refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.train.PRESETS", tmp_path)
+    monkeypatch.setattr("experiments.command_line.PRESETS", tmp_path)
     (tmp_path / "ppo").mkdir()
     preset = tmp_path / "ppo" / "mine.toml"
     for text, words in {
@@ -178,10 +179,11 @@ def test_full_disk(tiny, capsys, tmp_path, monkeypatch):
     assert err.splitlines()[-1].startswith("error: directory=")
     assert err.splitlines()[-1].endswith("cannot write a checkpoint: File too large")
     assert "Traceback" not in err
-    (kept,) = (tmp_path / "run" / "checkpoints").iterdir()
-    checkpoint.verify(kept)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (kept,) = checkpoint.complete(checkpoints)
+    checkpoint.verify(checkpoints / f"{kept:012d}")
     assert main(tiny) == 0
-    assert f"resumed after {int(kept.name)} of 4 updates" in capsys.readouterr().err
+    assert f"resumed after {kept} of 4 updates" in capsys.readouterr().err
 
 
 def test_interrupt(tiny, capsys, monkeypatch):
