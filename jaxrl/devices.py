@@ -1,6 +1,8 @@
 """How CPU cores become devices. Imports nothing that uses jax's devices, so that it can run before they are fixed."""
 
 import os
+import socket
+import time
 
 import jax
 
@@ -25,7 +27,8 @@ def join_processes(coordinator: str, processes: int | None, process: int | None,
 
     Raises:
         InvalidArgument: for a number out of range.
-        UserError: if the coordinator does not answer in time, or nothing tells where it is.
+        UserError: if the coordinator does not answer in time, or nothing tells where it is. (If it does and another
+            process never comes, jax ends this one with a message of its own.)
     """
     if coordinator == "auto":
         where = {}
@@ -37,14 +40,28 @@ def join_processes(coordinator: str, processes: int | None, process: int | None,
             raise InvalidArgument("num_processes", processes, "must be at least 1")
         if process is None or not 0 <= process < processes:
             raise InvalidArgument("process_id", process, f"must be within [0, {processes - 1}]")
+        if process > 0:
+            wait_until_reachable(coordinator, host, int(port), timeout)
         where = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     try:
         jax.distributed.initialize(**where, initialization_timeout=timeout)
-    except Exception as error:  # jax raises several types; all mean that the processes do not find one another
+    except (RuntimeError, ValueError) as error:  # nothing tells where the coordinator is, or its port is taken
         reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(
-            f"coordinator={coordinator!r}: no answer within {timeout} s, or nothing to join ({reason})"
-        ) from error
+        raise UserError(f"coordinator={coordinator!r}: there is none to join ({reason})") from error
+
+
+def wait_until_reachable(coordinator: str, host: str, port: int, timeout: float) -> None:
+    """Returns once something listens: jax itself aborts the process, with a stack trace, if nothing does."""
+    begun = time.monotonic()
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=max(1.0, timeout)).close()
+            return
+        except OSError as error:
+            if time.monotonic() - begun > timeout:
+                reason = error.strerror or error
+                raise UserError(f"coordinator={coordinator!r}: no answer within {timeout} s ({reason})") from error
+            time.sleep(0.2)
 
 
 def use_all_cores(cores: int | None = None, members: int | None = None) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core import random
 from jaxrl.errors import UserError
 
+LEAVES = "leaves.npz"
 KEEP = 2
 """complete checkpoints kept; with two, a damaged newest one costs one interval and not the run"""
 
@@ -30,14 +32,11 @@ def save(directory: Path, updates: int, state: Any) -> None:
     Raises:
         UserError: if the disk refuses. The checkpoints already there are left whole.
     """
-    from orbax.checkpoint import v1 as ocp
-
     final, temporary = directory / f"{updates:012d}", directory / f".writing-{updates:012d}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
-        with quiet(), ocp.Context(multiprocessing_options=this_process_alone()):
-            ocp.save(str(temporary.absolute()), jax.tree.map(raw, state))
+        write(temporary.absolute(), jax.tree.map(raw, state))
         manifest = {str(f.relative_to(temporary)): checksum(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         with open(temporary / "manifest.json", "w") as file:
             json.dump(manifest, file)
@@ -58,14 +57,39 @@ def remove_unfinished(directory: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def this_process_alone() -> Any:
-    """What keeps orbax from waiting for other processes: each writes checkpoints of its own."""
-    from orbax.checkpoint import v1 as ocp
+def write(path: Path, state: Any) -> None:
+    """Writes the leaves of a tree: by orbax, or by numpy where several processes train, each with members of its own.
 
-    process = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=str(process)
-    )
+    Orbax's processes wait for one another in every save, and only the first writes what is on the host.
+    """
+    if jax.process_count() == 1:
+        from orbax.checkpoint import v1 as ocp
+
+        with quiet():
+            ocp.save(str(path), state)
+    else:
+        path.mkdir()
+        np.savez(path / LEAVES, **{name: np.asarray(leaf) for name, leaf in named_leaves(state).items()})
+
+
+def read(path: Path, shapes: Any) -> Any:
+    """The tree that ``write`` has written, given the shapes and dtypes of its leaves."""
+    if jax.process_count() == 1:
+        from orbax.checkpoint import v1 as ocp
+
+        return ocp.load(str(path), shapes)
+    with np.load(path / LEAVES) as file:
+        leaves = {name: file[name] for name in file.files}
+    expected = named_leaves(shapes)
+    found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+    if found != {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
+        raise ValueError("its leaves are others")
+    return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in expected])
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by their paths in the tree."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 @contextlib.contextmanager
@@ -103,8 +127,6 @@ def load_latest(
         UserError: if a checkpoint is whole and yet does not fit ``abstract_state``, as after a change of the program.
             Starting over would throw away what it holds.
     """
-    from orbax.checkpoint import v1 as ocp
-
     warnings = []
     for updates in reversed(complete(directory)):
         path = directory / f"{updates:012d}"
@@ -118,8 +140,7 @@ def load_latest(
             continue
         try:
             shapes = abstract_state(updates)
-            with ocp.Context(multiprocessing_options=this_process_alone()):
-                loaded = ocp.load(str(path.absolute()), jax.tree.map(raw_shape, shapes))
+            loaded = read(path.absolute(), jax.tree.map(raw_shape, shapes))
             return updates, jax.tree.map(typed, shapes, loaded), warnings
         except Exception as error:  # orbax reports a tree of another form in several types
             raise UserError(

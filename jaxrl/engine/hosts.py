@@ -1,7 +1,7 @@
 """Several processes that train one population, each its own members: no array and no loop spans two of them.
 
-``jax.distributed`` tells the processes of one another; where they meet is at the start, when the directory is taken,
-and at the end, when the first of them draws the whole run's picture.
+``jax.distributed`` tells the processes of one another. They meet when the directory is taken, and in the directory
+itself at the end, when the first of them draws the whole run's picture: a collective operation would not wait for hours.
 """
 
 from typing import NamedTuple
@@ -35,14 +35,6 @@ class Process(NamedTuple):
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices(name)
-
-    def total(self, value: float) -> float:
-        """The sum of a number over all processes."""
-        if self.count == 1:
-            return value
-        from jax.experimental import multihost_utils
-
-        return float(np.sum(multihost_utils.process_allgather(np.float32(value))))
 
 
 def this_process() -> Process:

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from jaxrl.engine.hosts import ALONE, Process
 from jaxrl.engine.sinks import Sink
 from jaxrl.errors import UserError
 
+FINISHED = "finished-{}.json"
+"""a process's word that it is through"""
+CONTENTS = ("config.json", "summary.json", "metrics", "checkpoints", "figures", "parts", "study.db")
+"""what overwriting deletes; the last two are a sweep's"""
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "gymnax", "brax", "mujoco", "orbax-checkpoint", "numpy")
 
 
@@ -78,8 +83,13 @@ class RunDirectory(Sink):
     ) -> "RunDirectory":
         """The rest of ``open``, once no other process can be at it."""
         config = path / "config.json"
+        if process.index == 0:
+            for index in range(process.count):
+                (path / FINISHED.format(index)).unlink(missing_ok=True)
+        elif not config.exists():
+            raise UserError(f"directory={str(path)!r}: must be on a file system that all processes share")
         if overwrite and config.exists():
-            for name in ("config.json", "summary.json", "metrics", "checkpoints", "figures"):
+            for name in CONTENTS:
                 target = path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         (path / "metrics").mkdir(exist_ok=True)
@@ -165,15 +175,26 @@ class RunDirectory(Sink):
         """Writes the summary and the picture of a run that has ended, once all processes are through."""
         from jaxrl.engine.figures import learning_curve, summarise
 
-        speed = self.process.total(result.steps_per_second)  # waits for all of them
+        steps_per_second = self.wait_for_all(result.steps_per_second)
         if self.process.index > 0:
             return
-        summary = summarise(read_metrics(self.path), result) | {"steps_per_second": None if np.isnan(speed) else speed}
+        summary = summarise(read_metrics(self.path), result)
+        summary |= {"steps_per_second": None if np.isnan(steps_per_second) else steps_per_second}
         self.write_json("summary.json", summary | {"warnings": self.messages})
         try:
             learning_curve(self.path)
         except OSError as error:
             raise UserError(f"directory={str(self.path)!r}: cannot draw ({error.strerror or error})") from error
+
+    def wait_for_all(self, steps_per_second: float) -> float:
+        """Returns once all processes are through, with the sum of their speeds."""
+        if self.process.count == 1:
+            return steps_per_second
+        self.write_json(FINISHED.format(self.process.index), {"steps_per_second": steps_per_second})
+        files = [self.path / FINISHED.format(index) for index in range(self.process.count)]
+        while not all(file.exists() for file in files):  # if one dies, jax's coordinator ends the others
+            time.sleep(0.2)
+        return sum(json.loads(file.read_text())["steps_per_second"] for file in files)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         temporary = self.path / f".{name}.writing"
