@@ -1,7 +1,7 @@
 """Several processes that train one population, each its own members: no array and no loop spans two of them.
 
 ``jax.distributed`` tells the processes of one another. They meet when the directory is taken, and in the directory
-itself at the end, when the first of them draws the whole run's picture: a collective operation would not wait for hours.
+itself at the end, when the first of them draws the picture of the whole: no collective operation waits for hours.
 """
 
 from typing import NamedTuple
