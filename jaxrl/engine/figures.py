@@ -8,7 +8,7 @@ import pandas as pd
 
 from jaxrl.engine.program import FINITE
 from jaxrl.engine.sinks import metric_names
-from jaxrl.stats import interquartile_interval
+from jaxrl.stats import Interval, interquartile_interval
 
 
 def judged_metric(names: Any) -> str | None:
@@ -47,11 +47,63 @@ def learning_curve(directory: Path) -> Path:
     axes.set_ylabel((metric or "").replace("_", " "))
     axes.set_title(directory.resolve().name)
     axes.spines[["top", "right"]].set_visible(False)
-    target = directory / "figures" / "learning_curve.png"
+    return save(figure, directory / "figures" / "learning_curve.png")
+
+
+def save(figure: Any, target: Path) -> Path:
+    """Writes a figure and forgets it."""
+    import matplotlib.pyplot as plt
+
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=150)
     plt.close(figure)
     return target
+
+
+def final_intervals(rows: pd.DataFrame, names: list[str], steps: int) -> pd.DataFrame:
+    """A row a config, the best first: ``names`` of its hyperparameters, the interquartile mean over seeds of its returns
+    after ``steps`` with its 95% interval, ``seeds`` counted and ``frozen`` ones left out.
+
+    Configs that did not come so far, as those given up on the way, come last with NaN.
+    """
+    metric = judged_metric(rows.columns)
+    found = []
+    for config, group in rows.groupby("config"):
+        last = group.loc[group["environment_steps"] >= steps]
+        values = last.loc[(last["frozen_at"] == FINITE) & np.isfinite(last[metric]), metric].to_numpy()
+        interval = interquartile_interval(values) if len(values) else Interval(np.nan, np.nan, np.nan)
+        found.append(
+            {"config": config}
+            | {name: group[name].iloc[0] for name in names}
+            | interval._asdict()
+            | {"seeds": len(values), "frozen": int((last["frozen_at"] != FINITE).sum())}
+        )
+    return pd.DataFrame(found).sort_values("value", ascending=False, kind="stable", ignore_index=True)
+
+
+def short(value: Any) -> str:
+    """A hyperparameter's value in few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def configs_picture(directory: Path, best: pd.DataFrame, names: list[str], most: int = 30) -> Path:
+    """Draws ``figures/configs.png``: the final returns of the best configs of a sweep with their intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = best[np.isfinite(best["value"])].head(most).iloc[::-1]
+    figure, axes = plt.subplots(figsize=(8, 1.5 + 0.28 * max(4, len(shown))), layout="constrained")
+    places = np.arange(len(shown))
+    axes.hlines(places, shown["low"], shown["high"], color="C0", alpha=0.4, linewidth=5)
+    axes.plot(shown["value"], places, "o", color="C0")
+    labels = [", ".join(f"{name}={short(row[name])}" for name in names) for row in shown.to_dict("records")]
+    axes.set_yticks(places, labels)
+    axes.set_xlabel("final return: interquartile mean and 95% interval over seeds")
+    axes.set_title(f"{directory.resolve().name}: the best {len(shown)} of {len(best)} configs")
+    axes.spines[["top", "right"]].set_visible(False)
+    return save(figure, directory / "figures" / "configs.png")
 
 
 def _colors():

@@ -6,6 +6,7 @@
 import datetime
 import fcntl
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -142,17 +143,16 @@ class RunDirectory(Sink):
 
     def history(self, evaluations: int) -> list[pd.DataFrame]:
         """The rows of the first evaluations, up to one whose rows are missing or damaged."""
-        history = []
-        for evaluation in range(evaluations):
-            file = self.rows_of(evaluation)
-            if not file.exists():
-                break
-            try:
-                history.append(pd.read_parquet(file))
-            except Exception as error:  # whatever is wrong with it, it can be computed again
-                self.messages.append(f"metrics {file} are damaged ({checkpoint.brief(error)}); computing them again")
-                break
-        return history
+        return list(itertools.takewhile(lambda rows: rows is not None, map(self.rows, range(evaluations))))
+
+    def rows(self, number: int) -> pd.DataFrame | None:
+        """The rows written under a number, None if they are missing or damaged."""
+        file = self.rows_of(number)
+        try:
+            return pd.read_parquet(file) if file.exists() else None
+        except Exception as error:  # whatever is wrong with it, it can be computed again
+            self.messages.append(f"metrics {file} are damaged ({checkpoint.brief(error)}); computing them again")
+            return None
 
     def rows_of(self, evaluation: int) -> Path:
         """The file with the rows of one evaluation."""

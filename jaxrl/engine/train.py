@@ -358,6 +358,15 @@ def evaluation_schedule(every: int | None, updates: int, steps_per_update: int) 
     return [*range(interval, updates, interval), updates]
 
 
+def planned_evaluations(
+    config: Any, env: str, env_settings: Mapping[str, Any], steps: int, evaluate_every: int | None
+) -> int:
+    """How many evaluations ``train`` makes of the same arguments."""
+    made = make_env(env, **env_settings)
+    steps_per_update = config.make(made, made.default_params, updates=1).steps_per_update
+    return len(evaluation_schedule(evaluate_every, whole_updates(steps, None, steps_per_update), steps_per_update))
+
+
 def chunk_length(seconds_per_update: float | None, groups: int) -> int:
     """Updates until the host looks again, from how long one of all groups takes; a single one to find that out.
 
