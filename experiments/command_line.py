@@ -296,14 +296,11 @@ class Request:
         }
 
 
-def understand(
-    command: str, kind: Any, argv: list[str], variants: Callable[[str, Any], int] = lambda algorithm, run: 1
-) -> Request | None:
+def understand(command: str, kind: Any, argv: list[str]) -> Request | None:
     """What ``python -m experiments.<command> ALGORITHM ...`` asks for, or None if it was help, which has been printed.
 
     Args:
         kind: ``Run``, or a dataclass with more options than that.
-        variants: how many configs an algorithm and its options make, before jax is imported.
 
     Raises:
         UserError: for whatever the user can mend.
@@ -322,7 +319,7 @@ def understand(
         raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
     preset = find_preset(algorithm, run.env, run.preset)
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
-    prepare_jax(run, variants(algorithm, run) * (seeds if isinstance(seeds, int) else len(seeds)))
+    prepare_jax(run, (seeds if isinstance(seeds, int) else len(seeds)) if kind is Run else None)
     config = configure(algorithm, preset, hyperparameters, kind)
     steps = preset.steps if run.steps is None else run.steps
     if steps is None:
@@ -366,8 +363,12 @@ def show_help(command: str, kind: Any, algorithm: str, arguments: list[str]) -> 
         )
 
 
-def prepare_jax(run: Run, members: int) -> None:
-    """Sets up devices and cache; must come before anything that imports gymnax."""
+def prepare_jax(run: Run, members: int | None) -> None:
+    """Sets up devices and cache; must come before anything that imports gymnax, as algorithms do.
+
+    Args:
+        members: how many are trained at once, if that is known.
+    """
     from jaxrl.compilation_cache import use_compilation_cache
     from jaxrl.devices import join_processes, use_all_cores
 
@@ -375,7 +376,7 @@ def prepare_jax(run: Run, members: int) -> None:
         use_compilation_cache()
     if run.coordinator is not None:
         join_processes(run.coordinator, run.num_processes, run.process_id, run.coordinator_timeout)
-        members = -(-members // (run.num_processes or 1))
+        members = None
     elif run.num_processes is not None or run.process_id is not None:
         raise InvalidArgument("coordinator", None, "must be given with num_processes and process_id")
     try:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: list[str]) -> int:
-    request = understand("sweep", Sweep, argv, lambda algorithm, run: at_once(algorithm_class(algorithm), run))
+    request = understand("sweep", Sweep, argv)
     if request is None:
         return 0
     from jaxrl.engine.run_directory import RunDirectory
@@ -117,12 +117,6 @@ def what_is_varied(algorithm: type, run: Sweep) -> tuple[str, int, list[search_s
 def listed(way: str, number: int, dimensions: list[search_space.Dimension]) -> list[dict[str, Any]]:
     """All settings of a grid or a random search."""
     return search_space.grid(dimensions) if way == "grid" else search_space.draw(dimensions, number)
-
-
-def at_once(algorithm: type, run: Sweep) -> int:
-    """How many configs are trained at once, at least."""
-    way, number, dimensions = what_is_varied(algorithm, run)
-    return min(number, run.batch) if way == "optuna" else len(listed(way, number, dimensions))
 
 
 def description(request: Request) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def save(figure: Any, target: Path) -> Path:
 
 
 def final_intervals(rows: pd.DataFrame, names: list[str], steps: int) -> pd.DataFrame:
-    """A row a config, the best first: ``names`` of its hyperparameters, the interquartile mean over seeds of its returns
-    after ``steps`` with its 95% interval, ``seeds`` counted and ``frozen`` ones left out.
+    """A row a config, the best first: ``names`` of its hyperparameters, the interquartile mean over seeds of its
+    returns after ``steps`` with its 95% interval, ``seeds`` counted and ``frozen`` ones left out.
 
     Configs that did not come so far, as those given up on the way, come last with NaN.
     """
