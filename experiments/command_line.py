@@ -103,6 +103,13 @@ class Run:
     cache: bool = True
     """Keep compiled programs in ~/.cache/jaxrl, so that the next run of this kind starts at once."""
 
+    def check(self) -> None:
+        """Raises InvalidArgument for options that are missing or at odds, before jax is imported."""
+        if not self.env:
+            raise InvalidArgument("env", self.env, "must be given, such as --env CartPole-v1")
+        if self.coordinator is None and not (self.num_processes is None and self.process_id is None):
+            raise InvalidArgument("coordinator", None, "must be given with num_processes and process_id")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -315,8 +322,7 @@ def understand(command: str, kind: Any, argv: list[str]) -> Request | None:
         show_help(command, kind, algorithm, [a for a in arguments if a not in ("-h", "--help")])
         return None
     run, hyperparameters = parse(kind, arguments)
-    if not run.env:
-        raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
+    run.check()
     preset = find_preset(algorithm, run.env, run.preset)
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
     prepare_jax(run, (seeds if isinstance(seeds, int) else len(seeds)) if kind is Run else None)
@@ -377,8 +383,6 @@ def prepare_jax(run: Run, members: int | None) -> None:
     if run.coordinator is not None:
         join_processes(run.coordinator, run.num_processes, run.process_id, run.coordinator_timeout)
         members = None
-    elif run.num_processes is not None or run.process_id is not None:
-        raise InvalidArgument("coordinator", None, "must be given with num_processes and process_id")
     try:
         use_all_cores(run.cores, members)
     except InvalidArgument:

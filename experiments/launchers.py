@@ -1,16 +1,23 @@
 """Where the parts of a sweep are trained."""
 
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from experiments.parts import Part, train_part
+from jaxrl.devices import check_address, use_all_cores, wait_until_reachable
 from jaxrl.errors import UserError
 
 Launcher = Callable[[Sequence[Part]], Iterator[tuple[Part, pd.DataFrame]]]
 """Trains parts and yields each with its rows once it is finished, in any order."""
+
+
+ANSWER_SECONDS = 10.0
+"""how long a Ray cluster may take to answer"""
 
 
 def serial(run: Any) -> Launcher:
@@ -38,6 +45,13 @@ def ray_tasks(run: Any) -> Launcher:
         import ray
     except ImportError:
         raise UserError("launcher='ray': Ray is not installed: pip install 'jaxrl[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray forks before it executes its servers, which jax's warning about threads does not know.
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+    if run.ray_address not in (None, "auto", "local"):
+        address = run.ray_address.removeprefix("ray://")
+        check_address("ray_address", address, "auto")
+        wait_until_reachable("ray_address", address, ANSWER_SECONDS)
     try:
         ray.init(
             address=run.ray_address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False,
@@ -71,7 +85,6 @@ def ray_tasks(run: Any) -> Launcher:
 def train_in_worker(part: Part, cores: int, cache: bool) -> pd.DataFrame:
     """A part in a process of its own, in which jax has done nothing yet."""
     from jaxrl.compilation_cache import use_compilation_cache
-    from jaxrl.devices import use_all_cores
 
     if cache:
         use_compilation_cache()

@@ -51,13 +51,17 @@ def split(
     ]
 
 
-def check(part: Part) -> None:
-    """Raises UserError for what ``train`` would refuse; cheap, so that a sweep does not stop in its last part."""
+def check(part: Part) -> Any:
+    """Raises UserError for what ``train`` would refuse: cheap, so that a sweep does not stop in its last part.
+
+    Returns:
+        what ``keep_of`` does.
+    """
     from jaxrl.envs import make
 
     env = make(part.env, **part.training["env_settings"])
     part.config.check(env, env.default_params)
-    keep_of(part)
+    return keep_of(part)
 
 
 def keep_of(part: Part) -> Any:

@@ -21,6 +21,9 @@ from jaxrl.errors import InvalidArgument
 Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUES ...", help_behavior_hint="")]
 
 
+WAYS = ("grid", "random", "optuna")
+
+
 @dataclass(frozen=True)
 class Sweep(Run):
     """What is varied, beside what ``experiments.train`` takes. One of grid, random and optuna is needed."""
@@ -45,6 +48,26 @@ class Sweep(Run):
     ray_gpus: float = 0.0
     """GPUs of each Ray task."""
 
+    def check(self) -> None:
+        super().check()
+        given = " ".join(way for way in WAYS if getattr(self, way))
+        if given not in WAYS:
+            allowed = "give one of --grid, --random and --optuna, such as --grid gamma=0.9,0.99"
+            raise InvalidArgument("sweep", given, allowed)
+        if self.batch < 1:
+            raise InvalidArgument("batch", self.batch, "must be at least 1")
+        if self.coordinator is not None:
+            raise InvalidArgument(
+                "coordinator", self.coordinator, "must be left out; for many machines: --launcher ray"
+            )
+        if self.halving is not None and self.evaluate_every == 0:
+            raise InvalidArgument("halving", self.halving, "needs evaluations, and evaluate_every=0 leaves none")
+
+    @property
+    def way(self) -> str:
+        """``grid``, ``random`` or ``optuna``."""
+        return next(way for way in WAYS if getattr(self, way))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
@@ -58,25 +81,19 @@ def command(argv: list[str]) -> int:
     from jaxrl.engine.run_directory import RunDirectory
 
     run = request.run
-    if run.coordinator is not None:
-        raise InvalidArgument("coordinator", run.coordinator, "must be left out; for many machines: --launcher ray")
-    if run.halving is not None and run.evaluate_every == 0:
-        raise InvalidArgument("halving", run.halving, "needs evaluations, and evaluate_every=0 leaves none")
-    way, number, dimensions = what_is_varied(algorithm_class(request.algorithm), run)
-    settings = {} if way == "optuna" else dict(enumerate(listed(way, number, dimensions)))
+    number, dimensions = what_is_varied(algorithm_class(request.algorithm), run)
+    listed = {"grid": search_space.grid, "random": lambda some: search_space.draw(some, number), "optuna": lambda _: []}
+    settings = dict(enumerate(listed[run.way](dimensions)))
     for part in split(request.config, settings, run.env, request.training(), run.halving):
-        check(part)
+        keep = check(part)
+        if keep is not None:
+            print(f"{part}: halving leaves out {keep.saving:.0%} of the steps")
     launch = launchers.LAUNCHERS[run.launcher](run)
     directory = RunDirectory.open(request.directory, description(request), resume=True, overwrite=run.overwrite)
     try:
-        if way == "optuna":
-            tpe.optimise(
-                directory.path / "study.db",
-                dimensions,
-                number,
-                run.batch,
-                lambda s: trained(request, s, directory, launch),
-            )
+        if run.way == "optuna":
+            study = directory.path / "study.db"
+            tpe.optimise(study, dimensions, number, run.batch, lambda some: trained(request, some, directory, launch))
         else:
             trained(request, settings, directory, launch)
         report(directory, [dimension.name for dimension in dimensions], request.steps)
@@ -88,35 +105,22 @@ def command(argv: list[str]) -> int:
 # --- what is varied ---------------------------------------------------------------------------------------------
 
 
-def what_is_varied(algorithm: type, run: Sweep) -> tuple[str, int, list[search_space.Dimension]]:
-    """``grid``, ``random`` or ``optuna``; how many configs (0 for all of a grid); and their hyperparameters.
+def what_is_varied(algorithm: type, run: Sweep) -> tuple[int, list[search_space.Dimension]]:
+    """How many configs, 0 for all of a grid, and their hyperparameters.
 
     Raises:
-        UserError: for none or several of the three, and for whatever is wrong in it.
+        UserError: for whatever is wrong in it.
     """
-    given = [way for way in ("grid", "random", "optuna") if getattr(run, way)]
-    if len(given) != 1:
-        raise InvalidArgument(
-            "sweep", " ".join(given), "give one of --grid, --random and --optuna, such as --grid gamma=0.9,0.99"
-        )
-    (way,) = given
-    texts = getattr(run, way)
-    if way == "grid":
-        return way, 0, search_space.space(algorithm, way, texts)
+    texts = getattr(run, run.way)
+    if run.way == "grid":
+        return 0, search_space.space(algorithm, run.way, texts)
     try:
         number = whole_number(texts[0])
     except ValueError:
         number = 0
     if number < 1:
-        raise InvalidArgument(way, texts[0], "must begin with the number of configs, such as 64 gamma=0.9,0.99")
-    if run.batch < 1:
-        raise InvalidArgument("batch", run.batch, "must be at least 1")
-    return way, number, search_space.space(algorithm, way, texts[1:])
-
-
-def listed(way: str, number: int, dimensions: list[search_space.Dimension]) -> list[dict[str, Any]]:
-    """All settings of a grid or a random search."""
-    return search_space.grid(dimensions) if way == "grid" else search_space.draw(dimensions, number)
+        raise InvalidArgument(run.way, texts[0], "must begin with the number of configs, such as 64 gamma=0.9,0.99")
+    return number, search_space.space(algorithm, run.way, texts[1:])
 
 
 def description(request: Request) -> dict[str, Any]:

@@ -32,24 +32,34 @@ def optimise(
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {dimension.name: distribution(dimension) for dimension in dimensions}
-    for first in range(0, number, batch):
-        study = optuna.create_study(
+
+    def study(seed: int) -> Any:
+        return optuna.create_study(
             storage=f"sqlite:///{path}",
             study_name="sweep",
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=first, constant_liar=True),
+            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         )
-        last = min(first + batch, number)
-        while len(study.get_trials(deepcopy=False)) < last:
-            study.ask(distributions)
-        trials = study.get_trials(deepcopy=False)[first:last]
+
+    # Where batches end is kept, so that one is trained again as it was even if more trials are asked for by then.
+    ends = study(0).user_attrs.get("batches", [])
+    first = 0
+    while first < max([number, *ends]):
+        known = [end for end in ends if end > first]
+        last = known[0] if known else min(first + batch, number)
+        current = study(first)
+        while len(current.get_trials(deepcopy=False)) < last:
+            current.ask(distributions)
+        if not known:
+            ends = [*ends, last]
+            current.set_user_attr("batches", ends)
+        trials = current.get_trials(deepcopy=False)[first:last]
+        first = last
         if all(trial.state.is_finished() for trial in trials):
             continue
         settings = {
-            trial.number: {
-                d.name: d.values[trial.params[d.name]] if d.values else trial.params[d.name] for d in dimensions
-            }
+            trial.number: {dimension.name: chosen(dimension, trial.params[dimension.name]) for dimension in dimensions}
             for trial in trials
             if len(trial.params) == len(dimensions)  # else it was killed while it was asked for
         }
@@ -59,9 +69,9 @@ def optimise(
             if trial.state.is_finished():
                 continue
             if np.isfinite(score):
-                study.tell(trial.number, score)
+                current.tell(trial.number, score)
             else:
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                current.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 def chosen(dimension: Dimension, param: Any) -> Any:

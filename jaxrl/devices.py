@@ -33,15 +33,13 @@ def join_processes(coordinator: str, processes: int | None, process: int | None,
     if coordinator == "auto":
         where = {}
     else:
-        host, colon, port = coordinator.rpartition(":")
-        if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
-            raise InvalidArgument("coordinator", coordinator, "must be host:port, such as 10.0.0.1:8476, or auto")
+        check_address("coordinator", coordinator, "auto")
         if processes is None or processes < 1:
             raise InvalidArgument("num_processes", processes, "must be at least 1")
         if process is None or not 0 <= process < processes:
             raise InvalidArgument("process_id", process, f"must be within [0, {processes - 1}]")
         if process > 0:
-            wait_until_reachable(coordinator, host, int(port), timeout)
+            wait_until_reachable("coordinator", coordinator, timeout)
         where = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     try:
         jax.distributed.initialize(**where, initialization_timeout=timeout)
@@ -50,18 +48,31 @@ def join_processes(coordinator: str, processes: int | None, process: int | None,
         raise UserError(f"coordinator={coordinator!r}: there is none to join ({reason})") from error
 
 
-def wait_until_reachable(coordinator: str, host: str, port: int, timeout: float) -> None:
-    """Returns once something listens: jax itself aborts the process, with a stack trace, if nothing does."""
-    begun = time.monotonic()
+def wait_until_reachable(argument: str, address: str, timeout: float) -> None:
+    """Returns once something listens at ``host:port``.
+
+    Libraries that would be asked instead abort the process or wait for minutes if nothing does.
+
+    Raises:
+        UserError: naming the argument, if nothing has answered after ``timeout`` seconds.
+    """
+    begun, (host, _, port) = time.monotonic(), address.rpartition(":")
     while True:
         try:
-            socket.create_connection((host, port), timeout=max(1.0, timeout)).close()
+            socket.create_connection((host, int(port)), timeout=max(1.0, timeout)).close()
             return
         except OSError as error:
             if time.monotonic() - begun > timeout:
                 reason = error.strerror or error
-                raise UserError(f"coordinator={coordinator!r}: no answer within {timeout} s ({reason})") from error
+                raise UserError(f"{argument}={address!r}: no answer within {timeout} s ({reason})") from error
             time.sleep(0.2)
+
+
+def check_address(argument: str, address: str, others: str) -> None:
+    """Raises InvalidArgument unless an address is ``host:port``."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
+        raise InvalidArgument(argument, address, f"must be host:port, such as 10.0.0.1:8476, or {others}")
 
 
 def use_all_cores(cores: int | None = None, members: int | None = None) -> None:

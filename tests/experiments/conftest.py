@@ -18,20 +18,27 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused_by(monkeypatch, capsys):
     """Runs a command line that must end with exit code 2 and one line on stderr before compiling; returns the line."""
 
     def compiled(*_):
         raise AssertionError("compiled")
 
-    def refused(arguments):
+    def refused_by(command):
+        capsys.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(Program, "compiled_start", compiled)
-            code = main(arguments)
+            code = command()
         lines = capsys.readouterr().err.splitlines()
         assert code == 2
         assert len(lines) == 1, lines
         assert lines[0].startswith("error: ")
         return lines[0]
 
-    return refused
+    return refused_by
+
+
+@pytest.fixture
+def refused(refused_by):
+    """The same of ``experiments.train`` with these arguments."""
+    return lambda arguments: refused_by(lambda: main(arguments))
