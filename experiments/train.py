@@ -12,7 +12,7 @@ import io
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -106,14 +106,19 @@ class Preset:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    """Runs a command line and returns its exit code."""
+    return exit_code(command, argv, "stopped; the same command goes on from the last checkpoint")
+
+
+def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None, stopped: str = "stopped") -> int:
+    """Runs a command on arguments, ``sys.argv`` by default: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     try:
         return command(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
 
 
@@ -177,17 +182,18 @@ def usage() -> str:
 # --- what the arguments mean ------------------------------------------------------------------------------------
 
 
-def parse(kind: Any, arguments: list[str], default: Any = None) -> tuple[Any, list[str]]:
+def parse(kind: Any, arguments: list[str], default: Any = None, **settings: Any) -> tuple[Any, list[str]]:
     """An instance of a dataclass from command line arguments, and the arguments that are not its own.
 
     Args:
         default: instance whose values are kept where no argument says otherwise.
+        settings: of ``tyro.cli``.
 
     Raises:
         UserError: in one line, what tyro shows in a box.
     """
     shown = io.StringIO()
-    settings = {} if default is None else {"default": default}
+    settings |= {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(shown):
             return tyro.cli(kind, args=arguments, return_unknown_args=True, **settings)
@@ -209,14 +215,33 @@ def configure(algorithm: str, preset: Preset, arguments: list[str]) -> Any:
     config = with_preset(algorithm_class(algorithm), preset)
     fields = [field.name for field in dataclasses.fields(config)]
     config, left = parse(type(config), arguments, config)
-    if left:
-        options = [name.replace("_", "-") for name in (*fields, *(f.name for f in dataclasses.fields(Run)))]
-        options += [f"no-{f.name.replace('_', '-')}" for f in dataclasses.fields(type(config)) if f.type is bool]
-        flags = [argument for argument in left if argument.startswith("-")]
-        if not flags:
-            raise UserError(f"{' '.join(left)}: not an option; options start with --")
-        raise unknown("option", flags[0].split("=")[0], [f"--{name}" for name in options])
+    options = [*fields, *(f.name for f in dataclasses.fields(Run))]
+    options += [f"no-{f.name}" for f in dataclasses.fields(type(config)) if f.type is bool]
+    refuse(left, options)
     return config
+
+
+def refuse(arguments: list[str], names: Iterable[str]) -> None:
+    """Raises UserError if arguments are left that nobody took, with the nearest options by these names."""
+    if not arguments:
+        return
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if not flags:
+        raise UserError(f"{' '.join(arguments)}: not an option; options start with --")
+    raise unknown("option", flags[0].split("=")[0], [f"--{name.replace('_', '-')}" for name in names])
+
+
+def parse_all(kind: Any, arguments: list[str], prog: str) -> Any:
+    """An instance of a dataclass from all arguments of a command line; ``--help`` prints its options and exits.
+
+    Raises:
+        UserError: for arguments that do not fit, in one line.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        tyro.cli(kind, args=["--help"], prog=f"python -m {prog}")
+    parsed, left = parse(kind, arguments, prog=prog)
+    refuse(left, [field.name for field in dataclasses.fields(kind)])
+    return parsed
 
 
 def algorithm_class(algorithm: str) -> Any:

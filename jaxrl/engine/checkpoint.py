@@ -118,7 +118,7 @@ def load_latest(
             continue
         try:
             shapes = abstract_state(updates)
-            with ocp.Context(multiprocessing_options=this_process_alone()):
+            with quiet(), ocp.Context(multiprocessing_options=this_process_alone()):
                 loaded = ocp.load(str(path.absolute()), jax.tree.map(raw_shape, shapes))
             return updates, jax.tree.map(typed, shapes, loaded), warnings
         except Exception as error:  # orbax reports a tree of another form in several types
