@@ -13,6 +13,7 @@ import fnmatch
 import html
 import importlib.util
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +224,9 @@ def encode(pictures: Iterator[np.ndarray], suffix: str, fps: float) -> bytes:
     import imageio.v3 as imageio
 
     if suffix == ".mp4":
-        return imageio.imwrite("<bytes>", list(pictures), extension=".mp4", fps=fps)
+        with warnings.catch_warnings():  # ffmpeg is started as a process, which does nothing with jax's threads
+            warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+            return imageio.imwrite("<bytes>", list(pictures), extension=".mp4", fps=fps)
     # GIF counts hundredths of a second, and players slow down what is shown for less than two.
     milliseconds = max(20, 10 * round(100 / fps))
     return imageio.imwrite("<bytes>", list(pictures), extension=".gif", duration=milliseconds, loop=0)

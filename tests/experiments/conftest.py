@@ -17,6 +17,29 @@ def tiny(tmp_path):
     return ["ppo", "--env", "CartPole-v1", *TINY.split(), "--directory", str(tmp_path / "run")]
 
 
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The directory of a run of three seeds on CartPole, two evaluations; to be read, or copied."""
+    directory = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["ppo", "--env", "CartPole-v1", *TINY.split(), "--seeds", "3", "--directory", str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture
+def one_error(capsys):
+    """Runs a command's ``main`` that must end with exit code 2 and one line on stderr; returns the line."""
+
+    def one_error(main, arguments):
+        code = main([str(argument) for argument in arguments])
+        lines = capsys.readouterr().err.splitlines()
+        assert code == 2
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return one_error
+
+
 @pytest.fixture
 def refused(monkeypatch, capsys):
     """Runs a command line that must end with exit code 2 and one line on stderr before compiling; returns the line."""
