@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import tyro
 
@@ -127,18 +127,10 @@ def command(argv: list[str]) -> int:
         print(usage())
         return 0
     algorithm, arguments = argv[0], argv[1:]
-    if algorithm not in ALGORITHMS:
-        raise unknown("algorithm", algorithm, ALGORITHMS)
-    if "-h" in arguments or "--help" in arguments:
+    if algorithm in ALGORITHMS and ("-h" in arguments or "--help" in arguments):
         show_help(algorithm, [a for a in arguments if a not in ("-h", "--help")])
         return 0
-    run, hyperparameters = parse(Run, arguments)
-    if not run.env:
-        raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
-    preset = find_preset(algorithm, run.env, run.preset)
-    seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
-    prepare_jax(run, seeds if isinstance(seeds, int) else len(seeds))
-    config = configure(algorithm, preset, hyperparameters)
+    run, preset, config, seeds, env_settings = understand(algorithm, arguments)
     steps = preset.steps if run.steps is None else run.steps
     if steps is None:
         raise InvalidArgument("steps", None, f"must be given: there is no preset for {run.env} to take it from")
@@ -170,6 +162,33 @@ def command(argv: list[str]) -> int:
     )
     report(result, directory)
     return 0
+
+
+class Understood(NamedTuple):
+    """What is to be trained, as a command line says it."""
+
+    run: Run
+    preset: Preset
+    config: Any
+    seeds: int | list[int]
+    env_settings: dict[str, Any]
+
+
+def understand(algorithm: str, arguments: list[str]) -> Understood:
+    """Reads the options behind the algorithm's name, and sets up jax before anything uses its devices.
+
+    Raises:
+        UserError: for an unknown algorithm or option, or a value that does not parse.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    run, hyperparameters = parse(Run, arguments)
+    if not run.env:
+        raise InvalidArgument("env", run.env, "must be given, such as --env CartPole-v1")
+    preset = find_preset(algorithm, run.env, run.preset)
+    seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
+    prepare_jax(run, seeds if isinstance(seeds, int) else len(seeds))
+    return Understood(run, preset, configure(algorithm, preset, hyperparameters), seeds, env_settings)
 
 
 def usage() -> str:
