@@ -17,7 +17,7 @@ class Play:
     """Plays episodes with a trained member and writes them as GIF or MP4, or as a page (.html) for Brax."""
 
     directory: tyro.conf.Positional[Path]
-    """Of the run, as experiments.train wrote it."""
+    """Of the run or the sweep."""
     member: Annotated[int | None, or_none("INT")] = None
     """Which member; the best one at the last evaluation by default."""
     episodes: int = 1
@@ -48,18 +48,16 @@ def command(argv: list[str]) -> int:
     prepare_jax(Run(), members=1)
 
     from experiments import viewers
-    from jaxrl.engine.loading import load_run
+    from jaxrl.engine.loading import find_member
 
-    run = load_run(options.directory)
-    member = run.best_member() if options.member is None else options.member
-    run.place(member)
+    number, run, member = find_member(options.directory, options.member)
     viewer = viewers.episode_viewer(run.request)
     steps = options.steps or viewers.step_limit(run)
     if steps is None:
         raise InvalidArgument("steps", None, f"must be given: episodes of {run.request['env']} have no limit")
     output = options.output
     if viewer is not None:
-        output = output or run.directory / "play" / f"member-{member}{viewers.suffixes(viewer)[0]}"
+        output = output or options.directory / "play" / f"member-{number}{viewers.suffixes(viewer)[0]}"
         viewers.check_output(viewer, output)
     elif output is not None:
         raise UserError(
@@ -70,7 +68,7 @@ def command(argv: list[str]) -> int:
         run, member, steps=steps, seed=options.seed, episodes=options.episodes, greedy=not options.sample
     )
     chosen = ", the best" if options.member is None else ""
-    print(f"member {member}{chosen}, seed {run.population.seed[run.place(member)]}, after {run.updates} updates")
+    print(f"member {number}{chosen}, seed {run.population.seed[run.place(member)]}, after {run.updates} updates")
     if (update := run.frozen_at(member)) is not None:
         print(f"turned non-finite at update {update}; plays as it was before")
     for number, episode in enumerate(episodes):

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 
 from jaxrl import envs
 from jaxrl.engine.episode import Episode, episode_recorder
-from jaxrl.engine.loading import LoadedRun, load_run, read_request
+from jaxrl.engine.loading import Found, LoadedRun, find_member, read_request
 from jaxrl.errors import InvalidArgument, UserError
 
 Frames = Callable[[Any, Any, Any], Iterator[np.ndarray]]
@@ -121,14 +121,14 @@ def view(run: Path | LoadedRun, member: int) -> str | None:
     same at every call, cut after ``LONGEST`` steps.
 
     Args:
-        run: its directory, or the loaded run where several members are shown.
+        run: the directory of a run or a sweep, or the loaded run where several of its members are shown.
 
     Raises:
         UserError: if the run cannot be loaded.
     """
     if not viewers_of(run.request if isinstance(run, LoadedRun) else read_request(run)):
         return None
-    run = run if isinstance(run, LoadedRun) else load_run(run)
+    number, run, member = Found(member, run, member) if isinstance(run, LoadedRun) else find_member(run, member)
     episode, parts = None, []
     for viewer in viewers_of(run.request):
         if viewer.fragment is not None:
@@ -136,13 +136,13 @@ def view(run: Path | LoadedRun, member: int) -> str | None:
             continue
         if episode is None:
             (episode,) = record(run, member, steps=min(LONGEST, step_limit(run) or LONGEST))
-        parts.append(embedded(viewer, run, member, episode))
+        parts.append(embedded(viewer, run, f"member {number}", episode))
     return "\n".join(parts)
 
 
-def embedded(viewer: Viewer, run: LoadedRun, member: int, episode: Episode) -> str:
+def embedded(viewer: Viewer, run: LoadedRun, name: str, episode: Episode) -> str:
     """An episode as an ``<img>`` or an ``<iframe>``."""
-    caption = f"member {member}: return {np.array2string(np.asarray(episode.total), precision=4)}"
+    caption = f"{name}: return {np.array2string(np.asarray(episode.total), precision=4)}"
     caption = f"{caption} in {episode.length} steps"
     if viewer.page is not None:
         page = viewer.page(recorded_env(run), episode.states, run.env_params)

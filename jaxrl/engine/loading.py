@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pandas as pd
 from gymnax.environments.environment import Environment
 from jax.sharding import Mesh
 
@@ -115,13 +116,20 @@ class LoadedRun:
             table = read_metrics(self.directory)
         except UserError:  # stopped before the first evaluation
             return int(finite[0])
-        metric = judged_metric(table.columns)
         table = table.loc[(table["updates"] <= self.updates) & table["member"].isin(finite)]
-        if metric is None or not len(
-            last := table.loc[table["updates"] == table["updates"].max()].dropna(subset=metric)
-        ):
-            return int(finite[0])
-        return int(last.loc[last[metric].idxmax(), "member"])
+        best = best_judged(table)
+        return int(finite[0]) if best is None else best
+
+
+class Found(NamedTuple):
+    """A member of a run or of a sweep, and where it was trained."""
+
+    number: int
+    """in the directory that was asked"""
+    run: LoadedRun
+    """the run itself, or the sweep's part that trained the member"""
+    member: int
+    """its number in that run"""
 
 
 def load_run(directory: str | Path, *, algorithm: Any = None, env: Environment | None = None) -> LoadedRun:
@@ -165,6 +173,57 @@ def read_request(directory: Path) -> dict[str, Any]:
         raise UserError(f"directory={str(directory)!r}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"directory={str(directory)!r}: its config.json is damaged") from error
+
+
+def find_member(directory: str | Path, member: int | None = None) -> Found:
+    """A member of a run, or of a sweep, whose parts each number their own members.
+
+    Args:
+        member: the best one at the last evaluation by default.
+
+    Raises:
+        UserError: if there is no such member, or its run cannot be loaded.
+    """
+    directory = Path(directory)
+    if "sweep" not in read_request(directory):
+        run = load_run(directory)
+        number = run.best_member() if member is None else member
+        run.place(number)
+        return Found(number, run, number)
+    table = read_metrics(directory)
+    number = best_judged(table) if member is None else member
+    rows = table.loc[table["member"] == number]
+    if not len(rows):
+        last = table["member"].max()
+        raise InvalidArgument("member", number, f"must be within 0 .. {last}, those with metrics")
+    for part in sorted(directory.glob("parts/*")):
+        same = members_like(part, rows.iloc[0])
+        if len(same):
+            return Found(int(rows["member"].iloc[0]), load_run(part), int(same[0]))
+    raise UserError(f"directory={str(directory)!r}: none of its parts trained member {number}")
+
+
+def members_like(part: Path, row: pd.Series) -> np.ndarray:
+    """The numbers of a run's members with the seed and the hyperparameters of a row of metrics."""
+    request = read_request(part)
+    population = populate(rebuild_config(part, request, None), request["seeds"])
+    same = population.seed == row["seed"]
+    for name in set(population.config.__dataclass_fields__) & set(row.index):
+        value = getattr(population.config, name)
+        if isinstance(value, np.ndarray):
+            same &= value == np.float32(row[name])
+        else:  # a static field; Parquet gives a tuple back as an array
+            same &= value == (tuple(row[name]) if isinstance(value, tuple) else row[name])
+    return population.member[same]
+
+
+def best_judged(table: pd.DataFrame) -> int | None:
+    """The member with the best value at the last evaluation of rows of metrics; None if nothing was judged."""
+    metric = judged_metric(table.columns)
+    if metric is None:
+        return None
+    last = table.loc[table["evaluation"] == table["evaluation"].max()].dropna(subset=metric)
+    return int(last.loc[last[metric].idxmax(), "member"]) if len(last) else None
 
 
 def rebuild(directory: Path, request: dict[str, Any], algorithm: Any, env: Environment | None) -> LoadedRun:

@@ -14,6 +14,7 @@ from jaxrl import envs
 from jaxrl.engine.episode import episode_recorder
 from jaxrl.engine.evaluate import evaluate
 from jaxrl.engine.hosts import Process
+from jaxrl.engine.loading import find_member
 
 SIZES = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "num_epochs": 1, "hidden_sizes": (8,)}
 
@@ -140,6 +141,32 @@ def test_members_split_among_processes_are_put_together(trained, copy, trees):
     trees.equal(run.state, whole.state)
     shutil.rmtree(directory / "checkpoints" / "1")
     assert "has no checkpoint yet" in refusal(directory)
+
+
+def test_members_of_a_sweep_are_found_in_its_parts(trained, copy, tmp_path):
+    """Of two parts of four members each, the second is the trained run; the first would not load."""
+    sweep = tmp_path / "sweep"
+    config = json.loads((trained.directory / "config.json").read_text())["request"]["config"]
+    (sweep / "parts").mkdir(parents=True)
+    copy(config=config | {"num_envs": 4}).rename(sweep / "parts" / "000")
+    shutil.copytree(trained.directory, sweep / "parts" / "001")
+    (sweep / "metrics").mkdir()
+    rows = trained.frame.assign(hidden_sizes=[[8]] * len(trained.frame))
+    other = rows.assign(num_envs=4, evaluation_return=-1.0)
+    rows = rows.assign(num_envs=2, member=rows["member"] + 4, evaluation_return=rows["member"] % 3.0)
+    pd.concat([other, rows]).to_parquet(sweep / "metrics" / "000000.parquet")
+    (sweep / "config.json").write_text(json.dumps({"request": {"sweep": {}}}))
+    for number, place in ((5, 1), (None, 2)):
+        found = find_member(sweep, number)
+        assert found.number == place + 4
+        assert found.member == place
+        assert found.run.directory == sweep / "parts" / "001"
+    with pytest.raises(jaxrl.InvalidArgument, match=r"member=8: must be within 0 \.\. 7"):
+        find_member(sweep, 8)
+    shutil.rmtree(sweep / "parts" / "001")
+    with pytest.raises(jaxrl.UserError, match="none of its parts trained member 5"):
+        find_member(sweep, 5)
+    assert "holds a sweep" in refusal(sweep)
 
 
 def test_damaged_newest_checkpoint_gives_way_to_the_one_before(copy):
