@@ -1,5 +1,6 @@
 """A trained run brought back from its directory, to look inside: no training, no compiling of the training program."""
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -197,18 +198,18 @@ def find_member(directory: str | Path, member: int | None = None) -> Found:
         last = table["member"].max()
         raise InvalidArgument("member", number, f"must be within 0 .. {last}, those with metrics")
     for part in sorted(directory.glob("parts/*")):
-        same = members_like(part, rows.iloc[0])
+        same = members_like(part, rows.iloc[0].to_dict())
         if len(same):
             return Found(int(rows["member"].iloc[0]), load_run(part), int(same[0]))
     raise UserError(f"directory={str(directory)!r}: none of its parts trained member {number}")
 
 
-def members_like(part: Path, row: pd.Series) -> np.ndarray:
+def members_like(part: Path, row: dict[Any, Any]) -> np.ndarray:
     """The numbers of a run's members with the seed and the hyperparameters of a row of metrics."""
     request = read_request(part)
     population = populate(rebuild_config(part, request, None), request["seeds"])
     same = population.seed == row["seed"]
-    for name in set(population.config.__dataclass_fields__) & set(row.index):
+    for name in set(population.config.__dataclass_fields__) & set(row):
         value = getattr(population.config, name)
         if isinstance(value, np.ndarray):
             same &= value == np.float32(row[name])
@@ -297,13 +298,15 @@ def rebuild_config(directory: Path, request: dict[str, Any], algorithm: Any) -> 
 
 def exported(name: str) -> Any:
     """An algorithm's dataclass that jaxrl exports."""
-    import jaxrl
-
-    algorithm = getattr(jaxrl, name, None)
-    if not hasattr(algorithm, "make"):
-        known = [other for other in jaxrl.__all__ if hasattr(getattr(jaxrl, other), "__dataclass_fields__")]
-        raise unknown("algorithm", name, [other for other in known if hasattr(getattr(jaxrl, other), "make")])
+    package: Any = importlib.import_module("jaxrl")
+    algorithm = getattr(package, name, None)
+    if not is_algorithm(algorithm):
+        raise unknown("algorithm", name, [other for other in package.__all__ if is_algorithm(getattr(package, other))])
     return algorithm
+
+
+def is_algorithm(thing: Any) -> bool:
+    return hasattr(thing, "make") and hasattr(thing, "__dataclass_fields__")
 
 
 def from_plain(value: Any, field: Any) -> Any:
