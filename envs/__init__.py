@@ -31,15 +31,17 @@ from jaxrl.envs.base import (
     unwrapped,
 )
 from jaxrl.envs.contract import check
-from jaxrl.envs.registry import make, register, registered, with_params
+from jaxrl.envs.registry import absent, documentation, make, register, registered, with_params
 
 __all__ = [
     "EnvParams",
     "EnvState",
     "Environment",
     "EnvironmentTransform",
+    "absent",
     "action_mask",
     "check",
+    "documentation",
     "is_discrete",
     "make",
     "register",

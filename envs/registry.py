@@ -54,6 +54,24 @@ def registered() -> list[str]:
     return ids
 
 
+def absent() -> dict[str, str]:
+    """The suites that are not installed here: their prefix (`playground/`) and the command that installs them."""
+    missing = [suite for suite, module in _SUITES.items() if importlib.util.find_spec(module) is None]
+    return {f"{suite}/": _install(suite) for suite in missing}
+
+
+def documentation(env_id: str) -> str:
+    """What the class or function that makes an environment says of it; empty if it says nothing.
+
+    Raises:
+        InvalidArgument: unknown id.
+        UserError: the id belongs to a suite that is not installed.
+    """
+    factory = _factory(env_id)
+    own = factory.__dict__.get("__doc__") if inspect.isclass(factory) else factory.__doc__  # none of a base class
+    return inspect.cleandoc(own or "")
+
+
 def make(env_id: str, **settings: Any) -> Environment:
     """Make an environment; its parameters are `env.default_params`.
 
@@ -137,6 +155,10 @@ def _fit(name: str, value: Any, default: Any) -> Any:
     return value
 
 
+def _install(suite: str) -> str:
+    return f"pip install 'jaxrl[{suite}]'"
+
+
 def _suite(prefix: str) -> Any:
     return importlib.import_module(f"jaxrl.envs.adapters.{prefix}")
 
@@ -145,7 +167,7 @@ def _factory(env_id: str) -> Callable[..., Environment]:
     prefix, _, name = env_id.partition("/")
     if name and prefix in _SUITES:
         if importlib.util.find_spec(_SUITES[prefix]) is None:
-            raise UserError(f"{env_id} needs a package that is not installed: pip install 'jaxrl[{prefix}]'")
+            raise UserError(f"{env_id} needs a package that is not installed: {_install(prefix)}")
         suite = _suite(prefix)
         if name in suite.REFUSED:
             raise UserError(f"{env_id} is not supported: {suite.REFUSED[name]}")

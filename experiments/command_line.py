@@ -12,7 +12,7 @@ import io
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -23,6 +23,8 @@ from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {"ppo": "jaxrl.algorithms.ppo:PPO"}
 """name on the command line: where its dataclass is"""
+
+GOES_ON = "stopped; the same command goes on from the last checkpoint"
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -121,32 +123,33 @@ class Preset:
     hyperparameters: dict[str, Any]
 
 
-def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
-    """Runs a command line and returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None, stopped: str = "stopped") -> int:
+    """Runs a command on arguments, ``sys.argv`` by default: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     try:
         return command(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
 
 
 # --- what the arguments mean ------------------------------------------------------------------------------------
 
 
-def parse(kind: Any, arguments: list[str], default: Any = None) -> tuple[Any, list[str]]:
+def parse(kind: Any, arguments: list[str], default: Any = None, **settings: Any) -> tuple[Any, list[str]]:
     """An instance of a dataclass from command line arguments, and the arguments that are not its own.
 
     Args:
         default: instance whose values are kept where no argument says otherwise.
+        settings: of ``tyro.cli``.
 
     Raises:
         UserError: in one line, what tyro shows in a box.
     """
     shown = io.StringIO()
-    settings = {} if default is None else {"default": default}
+    settings |= {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(shown):
             return tyro.cli(kind, args=arguments, return_unknown_args=True, **settings)
@@ -168,14 +171,33 @@ def configure(algorithm: str, preset: Preset, arguments: list[str], kind: Any = 
     config = with_preset(algorithm_class(algorithm), preset)
     fields = [field.name for field in dataclasses.fields(config)]
     config, left = parse(type(config), arguments, config)
-    if left:
-        options = [name.replace("_", "-") for name in (*fields, *(f.name for f in dataclasses.fields(kind)))]
-        options += [f"no-{f.name.replace('_', '-')}" for f in dataclasses.fields(type(config)) if f.type is bool]
-        flags = [argument for argument in left if argument.startswith("-")]
-        if not flags:
-            raise UserError(f"{' '.join(left)}: not an option; options start with --")
-        raise unknown("option", flags[0].split("=")[0], [f"--{name}" for name in options])
+    options = [*fields, *(f.name for f in dataclasses.fields(kind))]
+    options += [f"no-{f.name}" for f in dataclasses.fields(type(config)) if f.type is bool]
+    refuse(left, options)
     return config
+
+
+def refuse(arguments: list[str], names: Iterable[str]) -> None:
+    """Raises UserError if arguments are left that nobody took, with the nearest options by these names."""
+    if not arguments:
+        return
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if not flags:
+        raise UserError(f"{' '.join(arguments)}: not an option; options start with --")
+    raise unknown("option", flags[0].split("=")[0], [f"--{name.replace('_', '-')}" for name in names])
+
+
+def parse_all(kind: Any, arguments: list[str], prog: str) -> Any:
+    """An instance of a dataclass from all arguments of a command line; ``--help`` prints its options and exits.
+
+    Raises:
+        UserError: for arguments that do not fit, in one line.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        tyro.cli(kind, args=["--help"], prog=f"python -m {prog}")
+    parsed, left = parse(kind, arguments, prog=prog)
+    refuse(left, [field.name for field in dataclasses.fields(kind)])
+    return parsed
 
 
 def algorithm_class(algorithm: str) -> Any:
@@ -280,11 +302,20 @@ class Request:
 
     algorithm: str
     run: Any
+    preset: Preset
     config: Any
     env_settings: dict[str, Any]
     seeds: int | list[int]
-    steps: int
     directory: Path
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of each seed; InvalidArgument if neither the options nor the preset say."""
+        steps = self.preset.steps if self.run.steps is None else self.run.steps
+        if steps is None:
+            allowed = f"must be given: there is no preset for {self.run.env} to take it from"
+            raise InvalidArgument("steps", None, allowed)
+        return steps
 
     def training(self) -> dict[str, Any]:
         """Arguments of ``jaxrl.train`` beside config and environment."""
@@ -327,14 +358,10 @@ def understand(command: str, kind: Any, argv: list[str]) -> Request | None:
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
     prepare_jax(run, (seeds if isinstance(seeds, int) else len(seeds)) if kind is Run else None)
     config = configure(algorithm, preset, hyperparameters, kind)
-    steps = preset.steps if run.steps is None else run.steps
-    if steps is None:
-        raise InvalidArgument("steps", None, f"must be given: there is no preset for {run.env} to take it from")
-    print(f"preset {preset.name}")
     directory = run.directory or Path("runs") / "-".join(
         [algorithm, run.env.replace("/", "-"), *([] if command == "train" else [command])]
     )
-    return Request(algorithm, run, config, env_settings, seeds, steps, directory)
+    return Request(algorithm, run, preset, config, env_settings, seeds, directory)
 
 
 def usage(command: str) -> str:

@@ -14,7 +14,16 @@ import pandas as pd
 import tyro
 
 from experiments import launchers, search_space, tpe
-from experiments.command_line import Request, Run, algorithm_class, exit_code, or_none, understand, whole_number
+from experiments.command_line import (
+    GOES_ON,
+    Request,
+    Run,
+    algorithm_class,
+    exit_code,
+    or_none,
+    understand,
+    whole_number,
+)
 from experiments.parts import check, split
 from jaxrl.errors import InvalidArgument
 
@@ -71,7 +80,7 @@ class Sweep(Run):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    return exit_code(command, argv)
+    return exit_code(command, argv, GOES_ON)
 
 
 def command(argv: list[str]) -> int:
@@ -88,6 +97,7 @@ def command(argv: list[str]) -> int:
         keep = check(part)
         if keep is not None:
             print(f"{part}: halving leaves out {keep.saving:.0%} of the steps")
+    print(f"preset {request.preset.name}")
     launch = launchers.LAUNCHERS[run.launcher](run)
     directory = RunDirectory.open(request.directory, description(request), resume=True, overwrite=run.overwrite)
     try:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command_line import Run, exit_code, sinks, understand
+from experiments.command_line import GOES_ON, Run, exit_code, sinks, understand
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    return exit_code(command, argv)
+    return exit_code(command, argv, GOES_ON)
 
 
 def command(argv: list[str]) -> int:
@@ -21,7 +21,9 @@ def command(argv: list[str]) -> int:
 
     from jaxrl.engine.train import train
 
-    result = train(request.config, request.run.env, **request.training(), sinks=sinks(request))
+    settings = request.training()
+    print(f"preset {request.preset.name}")
+    result = train(request.config, request.run.env, **settings, sinks=sinks(request))
     if jax.process_index() == 0:
         report(result, request.directory)
     return 0

@@ -8,13 +8,31 @@ from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
     from jaxrl.algorithms.ppo import PPO
+    from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
     from jaxrl.envs import make
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
-_LAZY = {"PPO": "algorithms.ppo", "Result": "engine.train", "make": "envs", "train": "engine.train"}
+_LAZY = {
+    "PPO": "algorithms.ppo",
+    "LoadedRun": "engine.loading",
+    "Result": "engine.train",
+    "load_run": "engine.loading",
+    "make": "envs",
+    "train": "engine.train",
+}
 
-__all__ = ["PPO", "InvalidArgument", "Result", "UserError", "make", "train", "use_all_cores"]
+__all__ = [
+    "PPO",
+    "InvalidArgument",
+    "LoadedRun",
+    "Result",
+    "UserError",
+    "load_run",
+    "make",
+    "train",
+    "use_all_cores",
+]
 
 
 def __getattr__(name: str):

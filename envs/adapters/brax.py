@@ -63,5 +63,5 @@ def factory(name: str) -> Callable[..., Physics]:
             env = cls(**settings)
         return Physics(env, f"brax/{name}", "pipeline_state", -1.0, 1.0, EPISODE_LENGTH, lean)
 
-    make.__signature__ = inspect.Signature(own + inherited)
+    make.__signature__, make.__doc__ = inspect.Signature(own + inherited), cls.__doc__
     return make

@@ -59,7 +59,7 @@ def factory(name: str) -> Callable[..., "Jumanji"]:
     def make(**settings):
         return Jumanji(registration.make(name, **settings), f"jumanji/{name}")
 
-    make.__signature__ = inspect.signature(constructor)
+    make.__signature__, make.__doc__ = inspect.signature(constructor), constructor.__doc__
     return make
 
 

@@ -18,6 +18,9 @@ class Sink:
     def say(self, message: str) -> None:
         """Something a person may want to know."""
 
+    def compiled(self, advance: Any) -> None:
+        """After compilation: the program of the training, a ``jax.stages.Compiled``."""
+
     def progress(self, done: int, steps_per_second: float, seconds_left: float, latest: dict[str, float]) -> None:
         """After every chunk: updates done, speed of all members together, and the latest metrics' means."""
 

@@ -230,6 +230,7 @@ def run_schedule(
                 "compile", program.compiled_judge, groups.configs[0], groups.states[0], groups.keys[0]
             )
         for sink in sinks:
+            sink.compiled(advance)
             sink.say(f"compiled in {clock.spent['compile']:.1f} s")
     last_save, seconds_per_update, latest, trained = time.perf_counter(), None, {}, 0
     for evaluation, target in enumerate(schedule):

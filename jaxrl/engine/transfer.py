@@ -81,8 +81,8 @@ def scatter(program: Program, layout: Layout, tree: Any, group: int) -> Any:
     return program.place(select_members(tree, layout.indices(group)), member_axes(tree))
 
 
-def select_members(tree: Any, index: np.ndarray) -> Any:
-    """Some members of leaves ``[members, ...]``."""
+def select_members(tree: Any, index: np.ndarray | int) -> Any:
+    """Some members of leaves ``[members, ...]``; of one alone, without that axis, for a number."""
     return jax.tree.map(
         lambda axis, leaf: leaf if axis is None else leaf[index], member_axes(tree), tree, is_leaf=is_none
     )

@@ -1,0 +1,176 @@
+"""Pictures show the state they are of, and what is embedded is an episode of the member asked for."""
+
+import base64
+import dataclasses
+import html
+import json
+import re
+import zlib
+
+import imageio.v3 as imageio
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import viewers
+from experiments.viewers import BLUE, INK, ORANGE
+from jaxrl import envs
+from jaxrl.engine.episode import episode_recorder
+from jaxrl.engine.loading import load_run
+from jaxrl.errors import InvalidArgument, UserError
+
+DRAWN = ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0"]
+DRAWN += [env_id for env_id in envs.registered() if env_id.endswith("-MinAtar")]
+
+
+def random_episode(env, steps):
+    """An episode of random actions."""
+    space = env.action_space(env.default_params)
+    policy = lambda obs, key: space.sample(key)[None]  # noqa: E731
+    return episode_recorder(policy, env, env.default_params, steps)(jax.random.key(0))
+
+
+def pictures_of(env_id, **changes):
+    """Pictures of the state after a reset with some fields ``[T]`` changed."""
+    env = envs.make(env_id)
+    _, state = env.reset_env(jax.random.key(0), env.default_params)
+    count = len(next(iter(changes.values())))
+    state = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], count, axis=0), state)
+    return list(viewers.frames(env_id, state.replace(**{k: np.asarray(v, np.float32) for k, v in changes.items()})))
+
+
+def centre(picture, color):
+    """Mean x and y, y upwards, of the pixels of a color."""
+    y, x = np.nonzero((picture == color).all(axis=-1))
+    return np.array([x.mean(), picture.shape[0] - y.mean()])
+
+
+@pytest.mark.parametrize("env_id", DRAWN)
+def test_a_picture_of_every_state(env_id):
+    """Of sizes that videos allow, and not all alike."""
+    episode = random_episode(envs.make(env_id), 4)
+    pictures = list(viewers.frames(env_id, episode.states))
+    assert len(pictures) == episode.length + 1
+    for picture in pictures:
+        assert picture.dtype == np.uint8
+        height, width, channels = picture.shape
+        assert (height % 16, width % 16, channels) == (0, 0, 3)
+    assert any((picture != pictures[0]).any() for picture in pictures)
+
+
+def test_cart_pole_leans_right_at_positive_angles_and_moves_right():
+    left, upright, right = pictures_of("CartPole-v1", x=[0, 0, 0], theta=[-0.2, 0, 0.2])
+    assert centre(left, ORANGE)[0] < centre(upright, ORANGE)[0] - 5
+    assert centre(right, ORANGE)[0] > centre(upright, ORANGE)[0] + 5
+    there, beyond = pictures_of("CartPole-v1", x=[0, 1], theta=[0, 0])
+    np.testing.assert_allclose(centre(beyond, INK) - centre(there, INK), [480 / 5.6, 0], atol=1.5)
+
+
+def test_pendulum_is_upright_at_zero_and_shows_the_torque():
+    up, left, down = pictures_of("Pendulum-v1", theta=[0, np.pi / 2, np.pi], last_u=[2, 0, -2])
+    assert centre(up, ORANGE)[1] > 200
+    assert centre(left, ORANGE)[0] < 120
+    assert centre(down, ORANGE)[1] < 120
+    assert centre(up, BLUE)[0] < 155  # counterclockwise, from the top
+    assert centre(down, BLUE)[0] > 165
+
+
+def test_acrobot_hangs_down_at_zero():
+    down, straight_up, folded = pictures_of("Acrobot-v1", joint_angle1=[0, np.pi, 0], joint_angle2=[0, 0, np.pi])
+    assert centre(down, ORANGE)[1] < centre(down, INK)[1] < 160
+    assert centre(straight_up, ORANGE)[1] > centre(straight_up, INK)[1] > 160
+    assert centre(folded, ORANGE)[1] > centre(down, ORANGE)[1]
+
+
+@pytest.mark.parametrize("env_id", ["MountainCar-v0", "MountainCarContinuous-v0"])
+def test_mountain_car_climbs_to_the_right(env_id):
+    valley, slope = pictures_of(env_id, position=[-0.5, 0.2])
+    assert (centre(slope, ORANGE) > centre(valley, ORANGE) + 50).all()
+
+
+def test_minatar_player_is_white_where_it_is():
+    env = envs.make("Breakout-MinAtar")
+    _, state = env.reset_env(jax.random.key(0), env.default_params)
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state).replace(pos=jnp.array([2, 7]))
+    for picture, x in zip(viewers.frames("Breakout-MinAtar", states), (2, 7)):
+        white = (picture[16::32, 16::32] == 255).all(axis=-1)
+        assert np.argwhere(white).tolist() == [[9, x]]
+
+
+def test_brax_page_holds_the_simulated_positions():
+    env = envs.make("brax/inverted_pendulum", backend="spring", lean=False)
+    episode = random_episode(env, 3)
+    page = viewers.brax_page(env, episode.states, env.default_params)
+    data = re.search('var system = "([^"]+)"', page)[1]
+    shown = json.loads(zlib.decompress(base64.b64decode(data)))
+    assert shown["opt"]["timestep"] == pytest.approx(env.env.dt)
+    assert len(shown["states"]["x"]) == 4
+    last = env.simulation(jax.tree.map(lambda leaf: leaf[-1], episode.states)).pipeline_state
+    np.testing.assert_allclose(shown["states"]["x"][-1]["pos"], last.x.pos, atol=1e-4)
+    assert np.abs(last.x.rot[1]).sum() > 1  # a lean state's would be zero
+
+
+def test_recorded_state_of_a_simulator_is_the_whole_one(trained_run):
+    """The training state of Brax's environments lacks what is drawn."""
+    run = load_run(trained_run)
+    assert viewers.recorded_env(run) is run.env
+    settings = {"backend": "spring"}
+    request = run.request | {"env": "brax/inverted_pendulum", "env_settings": settings}
+    run = dataclasses.replace(run, request=request, env=envs.make("brax/inverted_pendulum", **settings))
+    leaves = [
+        jax.tree.leaves(jax.eval_shape(env.reset_env, jax.random.key(0), run.env.default_params)[1])
+        for env in (run.env, viewers.recorded_env(run))
+    ]
+    assert len(leaves[0]) < len(leaves[1])
+
+
+def test_view_is_an_animation_of_the_members_greedy_episode(trained_run):
+    run = load_run(trained_run)
+    (episode,) = viewers.record(run, 2, steps=500)
+    fragment = viewers.view(trained_run, 2)
+    assert f"member 2: return {episode.length}. in {episode.length} steps" in fragment
+    data = re.fullmatch(r'<img [^>]* src="data:image/gif;base64,([^"]+)">', fragment)[1]
+    pictures = imageio.imread(base64.b64decode(data), extension=".gif")
+    assert len(pictures) == episode.length + 1
+    np.testing.assert_allclose(pictures[-1], list(viewers.frames("CartPole-v1", episode.states))[-1], atol=40)
+    assert viewers.view(run, 2) == fragment
+    assert viewers.view(run, 1) != fragment
+
+
+def test_long_episodes_are_thinned_out(trained_run, monkeypatch):
+    monkeypatch.setattr(viewers, "EMBEDDED_FRAMES", 3)
+    drawn = []
+
+    def draw(env, states, params):
+        drawn.extend(states.time.tolist())
+        return viewers.cart_pole(env, states, params)
+
+    monkeypatch.setattr(viewers, "VIEWERS", [])
+    viewers.register("CartPole-v1", frames=draw)
+    run = load_run(trained_run)
+    viewers.view(run, 0)
+    (episode,) = viewers.record(run, 0, steps=500)
+    assert len(drawn) <= 3
+    assert drawn[-1] == episode.length
+    assert len(set(np.diff(drawn))) == 1
+
+
+def test_all_viewers_of_a_run_are_shown_in_order(trained_run, monkeypatch):
+    monkeypatch.setattr(viewers, "VIEWERS", [])
+    assert viewers.view(trained_run, 0) is None
+    viewers.register("CartPole-*", page=lambda env, states, params: f"<b>{states.time[0]}&</b>")
+    viewers.register(lambda request: request["algorithm"] == "PPO", fragment=lambda run, member: f"<i>{member}</i>")
+    viewers.register("Other-v0", fragment=lambda run, member: "never")
+    iframe, fragment = viewers.view(trained_run, 1).split("\n")
+    assert html.unescape(re.search('srcdoc="([^"]+)"', iframe)[1]) == "<b>0&</b>"
+    assert fragment == "<i>1</i>"
+
+
+def test_what_cannot_be_drawn_or_registered(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"env='probe/action-v0': no viewer draws"):
+        viewers.frames("probe/action-v0", None)
+    with pytest.raises(UserError, match="holds no run"):
+        viewers.view(tmp_path, 0)
+    with pytest.raises(InvalidArgument, match=r"exactly one of frames, page and fragment"):
+        viewers.register("Other-v0")
