@@ -32,7 +32,7 @@ from jaxrl.stats import probability_of_improvement
 HERE = Path(__file__).parent
 MOST_CURVES = 120
 """configs with curves in the page, over all runs: the best ones"""
-MOST_LINES = 300
+MOST_LINES = 200
 """faint lines of single members in the page, over all runs"""
 MOST_PAIRED = 7
 """hyperparameters in two-way tables: the most important ones"""

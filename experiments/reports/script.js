@@ -1,5 +1,7 @@
 "use strict";
-// Draws the page's plots from the numbers embedded in it. `data-state` of the body tells when it is done.
+// Draws the page's plots from the numbers embedded in it. The sweep's come when they are about to be seen, since parallel
+// coordinates need WebGL, which takes seconds to start without a graphics card. `data-state` of the body tells how far
+// the page is: interactive, drawn (all of it), failed.
 window.addEventListener("error", (event) => fail(event.message));
 window.addEventListener("unhandledrejection", (event) => fail(String(event.reason)));
 
@@ -12,7 +14,7 @@ function fail(message) {
 
 const report = JSON.parse(document.getElementById("numbers").textContent);
 const COLORS = ["#1f77b4", "#d9601a", "#2a9d55", "#c2304a", "#7d55b5", "#8c6146", "#d16aad", "#5f6b7a", "#a8a41d", "#159db0"];
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const CONFIG = { responsive: true, displayModeBar: false };
 const FONT = { family: "system-ui, sans-serif", size: 13, color: "#1c2330" };
 const AXIS = { gridcolor: "#eceff3", linecolor: "#c3c9d2", zeroline: false, automargin: true };
 
@@ -50,7 +52,7 @@ function layout(extra) {
 // --- summary
 
 function drawIntervals() {
-  if (!report.summary.length) return null;
+  if (report.summary.length < 2) return null;
   const rows = report.summary.slice().reverse();
   const trace = {
     type: "scatter", mode: "markers", x: rows.map((r) => r.value), y: rows.map((r) => `${r.run}, ${r.what}`),
@@ -87,13 +89,13 @@ function drawCurves() {
     const x = axes[axis].slice(place * E, (place + 1) * E);
     const pick = (array, row) => Float32Array.from({ length: E }, (_, e) => array[(row * E + e) * M + m]);
     if (at("members").checked) {
-      const xs = [], ys = [];
+      const xs = [], ys = [], count = run.curves.lines.place.filter((p) => p === place).length * curves.length;
       run.curves.lines.place.forEach((p, line) => {
         if (p !== place) return;
         for (let e = 0; e < E; e++) { xs.push(x[e]); ys.push(lines[(line * E + e) * M + m]); }
         xs.push(null); ys.push(null);
       });
-      faint.push({ type: "scatter", mode: "lines", x: xs, y: ys, legendgroup, showlegend: false, hoverinfo: "skip", line: { color: faded(color, curves.length > 1 ? 0.16 : 0.13), width: 1 } });
+      faint.push({ type: "scatter", mode: "lines", x: xs, y: ys, legendgroup, showlegend: false, hoverinfo: "skip", line: { color: faded(color, Math.min(0.22, Math.max(0.07, 8 / count))), width: 1 } });
     }
     const mean = pick(band.value, place), low = pick(band.low, place), high = pick(band.high, place);
     if (at("bands").checked) {
@@ -115,7 +117,7 @@ function drawCurves() {
     yaxis: { ...AXIS, title: { text: words(metric) } },
     showlegend: true, legend: { orientation: "h", yanchor: "bottom", y: 1.02, x: 0, font: { size: 12 } }, margin: { l: 60, r: 20, t: 30, b: 45 },
     uirevision: `${metric} ${axis}`,
-  }), CONFIG);
+  }), { ...CONFIG, displayModeBar: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
 }
 
 function setUpCurves() {
@@ -142,7 +144,7 @@ function dimension(name, values) {
   }
   const distinct = [...new Set(values)].sort((a, b) => a - b), low = distinct[0], high = distinct.at(-1);
   const logarithmic = low > 0 && high / low >= 20, scale = logarithmic ? Math.log10 : (v) => v;
-  const marks = distinct.length <= 8 ? distinct : Array.from({ length: 6 }, (_, i) => (logarithmic ? low * (high / low) ** (i / 5) : low + ((high - low) * i) / 5));
+  const marks = distinct.length <= 12 ? distinct : Array.from({ length: 6 }, (_, i) => (logarithmic ? low * (high / low) ** (i / 5) : low + ((high - low) * i) / 5));
   return { label: words(name), values: values.map(scale), tickvals: marks.map(scale), ticktext: marks.map((v) => String(Number(v.toPrecision(3)))) };
 }
 
@@ -154,7 +156,7 @@ function drawParallel() {
     line: { color: value, colorscale: "Viridis", showscale: true, cmin: Math.min(...value), cmax: Math.max(...value), colorbar: { thickness: 12 } },
     dimensions: [...run.swept.map((name) => dimension(name, configs.map((c) => c.hyperparameters[name]))), { label: words(report.metric), values: value }],
   };
-  return Plotly.react("parallel", [trace], layout({ height: 340, margin: { l: 70, r: 40, t: 45, b: 25 } }), CONFIG);
+  return Plotly.react("parallel", [trace], layout({ height: 340, margin: { l: 70, r: 60, t: 45, b: 25 } }), CONFIG);
 }
 
 function drawTwoWay() {
@@ -209,28 +211,50 @@ function drawSweep() {
   const most = run.configs.length;
   options("sweep-many", [10, 20, 50, 100, 500].filter((n) => n < most).map((n) => [n, `best ${n}`]).concat([[most, `all ${most}`]]), most <= 500 ? most : 500);
   fillBest();
-  return Promise.all([drawParallel(), drawTwoWay(), drawImportance()]);
+  drawTwoWay();
+  drawImportance();
+  return drawParallel();
 }
 
+/** Whether there is a sweep to draw. */
 function setUpSweep() {
   const sweeps = report.runs.map((run, index) => [index, run]).filter(([, run]) => run.importance);
-  if (!at("sweep")) return null;
-  if (!sweeps.length) { at("sweep").hidden = true; return null; }
+  if (!at("sweep") || !sweeps.length) {
+    at("sweep")?.setAttribute("hidden", "");
+    return false;
+  }
   options("sweep-run", sweeps.map(([index, run]) => [index, run.name]), sweeps[0][0]);
   at("sweep-run").addEventListener("change", drawSweep);
   at("sweep-many").addEventListener("change", () => { drawParallel(); fillBest(); });
   for (const id of ["across", "up"]) at(id).addEventListener("change", drawTwoWay);
-  return drawSweep();
+  return true;
 }
 
 // --- everything
 
-setUpCurves();
-Promise.all([drawIntervals(), drawCurves(), setUpSweep()]).then(() => {
+/** Notes the time once the browser has shown what is drawn, unless something has failed. */
+function reached(state, text) {
   requestAnimationFrame(() => setTimeout(() => {
     const milliseconds = Math.round(performance.now());
-    at("drawn").textContent = `Drawn ${milliseconds} ms after the page was opened.`;
-    at("drawn").dataset.milliseconds = milliseconds;
-    if (document.body.dataset.state !== "failed") document.body.dataset.state = "drawn";
+    at("drawn").textContent += ` ${text} after ${milliseconds} ms.`;
+    at("drawn").dataset[state] = milliseconds;
+    if (document.body.dataset.state !== "failed") document.body.dataset.state = state;
+    if (state === "interactive") drawRest();
   }, 0));
-}).catch((error) => fail(String(error)));
+}
+
+function drawRest() {
+  if (!setUpSweep()) return reached("drawn", "All of it was drawn");
+  const events = ["scroll", "resize"];
+  const look = () => {
+    if (at("sweep").getBoundingClientRect().top > window.innerHeight + 300) return;
+    for (const name of events) window.removeEventListener(name, look);
+    Promise.resolve(drawSweep()).then(() => reached("drawn", "All of it was drawn"), (error) => fail(String(error)));
+  };
+  for (const name of events) window.addEventListener(name, look, { passive: true });
+  look();
+}
+
+setUpCurves();
+Promise.all([drawIntervals(), drawCurves()]).then(
+  () => reached("interactive", "The page could be used"), (error) => fail(String(error)));

@@ -71,7 +71,8 @@ def importance(final: pd.DataFrame, metric: str, names: list[str], seed: int = 0
         final = final.sample(MOST_ROWS, random_state=seed)
     codes = pd.DataFrame({name: ordered(final[name]) for name in names})
     configs, index = np.unique(final["config"], return_inverse=True)
-    codes[NOISE] = np.random.default_rng(seed).random(len(configs))[index]
+    # Not default_rng(seed) itself: a random search may have drawn its hyperparameters from just that.
+    codes[NOISE] = np.random.default_rng([seed, 0x6E6F6973]).random(len(configs))[index]
     forest = RandomForestRegressor(100, min_samples_leaf=3, random_state=seed)
     forest.fit(codes, final[metric])
     result = permutation_importance(forest, codes, final[metric], n_repeats=5, random_state=seed)

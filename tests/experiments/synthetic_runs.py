@@ -1,6 +1,6 @@
 """Directories of runs as the engine writes them, made up in a moment: for reports of any size.
 
-``python tests/experiments/synthetic.py DIRECTORY --seeds 20 --evaluations 100 --grid 5 5 10`` writes one to look at.
+``python tests/experiments/synthetic_runs.py DIRECTORY --seeds 20 --evaluations 100 --grid 5 5 10`` writes one.
 """
 
 import argparse
@@ -73,8 +73,8 @@ def write_run(
         "env": env,
         "env_settings": {},
         "seeds": list(range(seeds)),
-        "updates": evaluations * 10,
-        "schedule": [10, evaluations],
+        "updates": (evaluations or 5) * 10,
+        "schedule": [10, evaluations or 5],
     }
     made_with = {"versions": {"jaxrl": "0.1.0"}, "commit": None, "time": "2026-01-01T00:00:00+00:00"}
     (directory / "config.json").write_text(json.dumps({"request": request, "made_with": made_with}))
