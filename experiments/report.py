@@ -78,16 +78,17 @@ def write(
     metric = data.chosen_metric(runs, metric)
     report = page.numbers(runs, metric)
     html = page.render(runs, report, page.pictures(runs, report, view), made())
+    folder, drawn = output.with_name(f"{output.stem}_figures"), []
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(html, encoding="utf-8")
-        print(f"report   {output} ({len(html.encode()) / 1e6:.1f} MB)")
         if draw and metric is not None:
-            folder = output.with_name(f"{output.stem}_figures")
-            for file in figures.draw(runs, report, folder):
-                print(f"figure   {file}")
+            drawn = figures.draw(runs, report, folder)
     except OSError as error:
         raise UserError(f"output={str(output)!r}: cannot be written ({error.strerror or error})") from error
+    print(f"report   {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    for file in drawn:
+        print(f"figure   {file}")
 
 
 def names(directories: Sequence[Path]) -> list[str]:

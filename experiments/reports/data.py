@@ -20,7 +20,7 @@ from jaxrl.engine.sinks import metric_names
 from jaxrl.errors import InvalidArgument, UserError, unknown
 from jaxrl.stats import Band, Interval, interquartile_band, interquartile_interval, optimality_gap
 
-CURVE_RESAMPLES = 400
+CURVE_RESAMPLES = 200
 """bootstrap resamples of a point of a learning curve; those of final values are the default of ``jaxrl.stats``"""
 AXES = ("environment_steps", "updates", "wall_seconds")
 """what learning curves are drawn over"""

@@ -117,8 +117,9 @@ def curve_arrays(run: Run, metric: str, shown: list[int], settings: pd.DataFrame
     found = curves(run.table, run.metrics, shown)
     band = found.band()
     last = found.values[:, :, -1, run.metrics.index(metric)]
-    each = max(1, lines // len(shown))
-    picked = [(int(k), c) for c in range(len(shown)) for k in spread(last[found.member[:, c] >= 0, c], each)]
+    few, many = max(1, lines // (2 * len(shown))), max(1, lines // (2 * min(len(shown), 10)))
+    each = [few + many if c < 10 else few for c in range(len(shown))]  # the best are those that are looked at
+    picked = [(int(k), c) for c, count in enumerate(each) for k in spread(last[found.member[:, c] >= 0, c], count)]
     seat, column = (np.array(places) for places in zip(*picked))
     return {
         "configs": [int(config) for config in shown],

@@ -20,7 +20,7 @@ const AXIS = { gridcolor: "#eceff3", linecolor: "#c3c9d2", zeroline: false, auto
 
 const at = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
-const digits = (value) => (value === null ? "–" : Number(value.toPrecision(4)).toLocaleString("en"));
+const digits = (value) => Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
 const faded = (color, alpha) => color + Math.round(alpha * 255).toString(16).padStart(2, "0");
 
 /** Base64 of little-endian floats as an array; typed arrays are little-endian on every machine browsers run on. */
@@ -163,13 +163,18 @@ function drawTwoWay() {
   const run = sweptRun(), across = at("across").value, up = at("up").value;
   const straight = run.two_way.find((t) => t.x === across && t.y === up), turned = run.two_way.find((t) => t.x === up && t.y === across);
   const table = straight || turned;
-  if (!table) { Plotly.purge("two-way"); return null; }
+  if (!table) { // one hyperparameter, or the same twice
+    Plotly.purge("two-way");
+    at("two-way").textContent = "Choose two different hyperparameters, of a sweep over several.";
+    return null;
+  }
+  if (!at("two-way").data) at("two-way").textContent = "";
   const transposed = table.columns.map((_, c) => table.values.map((row) => row[c]));
   const [x, y, z] = straight ? [table.columns, table.rows, table.values] : [table.rows, table.columns, transposed];
   const cells = x.length * y.length;
   const trace = {
     type: "heatmap", x, y, z, colorscale: "Viridis", xgap: 2, ygap: 2, colorbar: { thickness: 12 }, hoverongaps: false,
-    text: z.map((row) => row.map(digits)), texttemplate: cells <= 64 ? "%{text}" : "", hovertemplate: `${across}=%{x}<br>${up}=%{y}<br>%{z:.5g}<extra></extra>`,
+    text: z.map((row) => row.map((value) => (value === null ? "" : digits(value)))), texttemplate: cells <= 64 ? "%{text}" : "", hovertemplate: `${across}=%{x}<br>${up}=%{y}<br>%{z:.5g}<extra></extra>`,
   };
   return Plotly.react("two-way", [trace], layout({
     height: 380, xaxis: { ...AXIS, type: "category", title: { text: words(across) } }, yaxis: { ...AXIS, type: "category", title: { text: words(up) } },

@@ -21,7 +21,9 @@ def levels(column: pd.Series) -> Any:
     if not pd.api.types.is_numeric_dtype(column):
         column = column.astype(str)
     elif column.nunique() > MOST_LEVELS:
-        return pd.qcut(column.astype(float), BINS, duplicates="drop")
+        column = column.astype(float)
+        bins, edges = pd.qcut(column, BINS, duplicates="drop", retbins=True)
+        return bins.cat.rename_categories(between(edges))
     return pd.Categorical(column, sorted(column.unique()), ordered=True)
 
 
@@ -43,13 +45,18 @@ def two_way_tables(final: pd.DataFrame, metric: str, names: list[str]) -> list[d
     tables = []
     for x, y in itertools.combinations(names, 2):
         table = two_way(final, metric, x, y)
-        tables.append({"x": x, "y": y, "columns": labels(table.columns), "rows": labels(table.index),
-                       "values": table.to_numpy().tolist()})  # fmt: skip
+        columns, rows = ([number(level) for level in index] for index in (table.columns, table.index))
+        tables.append({"x": x, "y": y, "columns": columns, "rows": rows, "values": table.to_numpy().tolist()})
     return tables
 
 
-def labels(index: pd.Index) -> list[str]:
-    return [f"{v.left:.3g} .. {v.right:.3g}" if isinstance(v, pd.Interval) else number(v) for v in index]
+def between(edges: np.ndarray) -> list[str]:
+    """What bins with these edges are called: in three digits, or in as many as it takes to tell them apart."""
+    for digits in range(3, 18):
+        names = [f"{low:.{digits}g} .. {high:.{digits}g}" for low, high in itertools.pairwise(edges)]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def number(value: Any) -> str:

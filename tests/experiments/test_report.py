@@ -15,6 +15,7 @@ from synthetic_runs import GRID, write_run
 from experiments import report as command
 from experiments.reports import page
 from experiments.train import main as train
+from jaxrl.stats import interquartile_mean
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"
 SMALL = {"learning_rate": [1e-4, 1e-3, 1e-2], "gae_lambda": [0.9, 0.99]}
@@ -279,15 +280,50 @@ def plots(dom):
 browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 
 
+USE = """<script>
+const choose = (id, value) => { at(id).value = value; at(id).dispatchEvent(new Event("change")); };
+const tick = (id, value) => { at(id).checked = value; at(id).dispatchEvent(new Event("change")); };
+const shown = () => at("curve-plot").data.length;
+const waiting = setInterval(() => {
+  if (document.body.dataset.state !== "drawn") return;
+  clearInterval(waiting);
+  const seen = { first: shown(), curve: Array.from(at("curve-plot").data.at(-1).y) };
+  tick("members", false); seen.withoutMembers = shown();
+  tick("bands", false); seen.withoutBands = shown();
+  choose("scope", 0); choose("many", 10); seen.configs = shown();
+  choose("metric", "loss"); choose("axis", "wall_seconds");
+  seen.axis = at("curve-plot").layout.xaxis.title.text;
+  seen.metric = at("curve-plot").layout.yaxis.title.text;
+  choose("across", "gae_lambda"); choose("up", "activation"); seen.heat = at("two-way").data[0].z;
+  choose("up", "learning_rate"); seen.turned = at("two-way").data[0].z;
+  choose("sweep-many", 10); seen.lines = at("parallel").data[0].dimensions[0].values.length;
+  const result = document.createElement("output");
+  result.id = "seen"; result.textContent = JSON.stringify(seen); document.body.append(result);
+}, 50);
+</script>"""
+
+
 @browser
-def test_drawn_by_a_browser(tmp_path, make):
+def test_drawn_and_used_in_a_browser(tmp_path, make):
+    """Two runs, one a sweep of 12 configs: every plot is drawn, and every menu shows what it says."""
     write_run(tmp_path / "x", seeds=5, grid=SMALL | {"activation": ["relu", "tanh"]}, frozen={3: 20})
-    write_run(tmp_path / "y", seeds=10)
-    dom = browse(make(tmp_path / "x", tmp_path / "y"))
+    rows = write_run(tmp_path / "y", seeds=10)
+    file = make(tmp_path / "x", tmp_path / "y")
+    text = file.read_text()
+    file.write_text(text.replace("</body>", USE + "</body>"))
+    dom = browse(file)
     assert 'data-state="drawn"' in dom
     assert plots(dom) == ["intervals", "curve-plot", "parallel", "two-way", "importance"]
     assert 'id="errors" hidden' in dom
-    assert len(re.findall(r"<tr>", dom.split('id="best"')[1].split("</table>")[0])) == 1 + 12
+    assert len(re.findall(r"<tr>", dom.split('id="best"')[1].split("</table>")[0])) == 1 + 10
+    seen = json.loads(re.search(r'id="seen">(.*?)</output>', dom)[1])
+    assert (seen["first"], seen["withoutMembers"], seen["withoutBands"], seen["configs"]) == (6, 4, 2, 10)
+    returns = rows.pivot(index="updates", columns="member", values="evaluation_return")
+    np.testing.assert_allclose(seen["curve"], interquartile_mean(returns.to_numpy()), rtol=1e-6)
+    assert (seen["axis"], seen["metric"]) == ("seconds since the start", "loss")
+    assert np.shape(seen["heat"]) == (2, 2)
+    assert np.shape(seen["turned"]) == (3, 2)
+    assert seen["lines"] == 10
 
 
 @browser

@@ -6,7 +6,7 @@ import pytest
 from synthetic_runs import write_run
 
 from experiments.reports.data import curves, final_rows, spread
-from experiments.reports.sweeps import NOISE, importance, levels, number, two_way
+from experiments.reports.sweeps import NOISE, between, importance, levels, number, two_way
 
 
 def test_groups_that_round_to_other_steps_are_final_and_given_up_configs_are_not():
@@ -75,8 +75,11 @@ def test_two_way_of_bins_and_names(sweep):
     table = two_way(sweep, "value", "kind", "strong")
     assert table.shape == (8, 2)
     assert (table.diff().dropna() > 0).all(axis=None)
-    low = sweep[(sweep["kind"] == "a") & (sweep["strong"] <= table.index[0].right)]["value"].sort_values()
+    edge = sweep["strong"].quantile(1 / 8)
+    assert table.index[0] == f"{sweep['strong'].min():.3g} .. {edge:.3g}"
+    low = sweep[(sweep["kind"] == "a") & (sweep["strong"] <= edge)]["value"].sort_values()
     cut = len(low) // 4
     assert table.loc[table.index[0], "a"] == pytest.approx(low[cut : len(low) - cut].mean())
     assert list(levels(pd.Series([(64, 64), (8,), (64, 64)])).categories) == ["(64, 64)", "(8,)"]
+    assert between(np.array([1000.1, 1000.2, 1000.3])) == ["1000.1 .. 1000.2", "1000.2 .. 1000.3"]
     assert [number(value) for value in (np.float32(3e-4), 4, "relu", 1.0)] == ["0.0003", "4", "relu", "1"]
