@@ -25,7 +25,8 @@ const faded = (color, alpha) => color + Math.round(alpha * 255).toString(16).pad
 
 /** Base64 of little-endian floats as an array; typed arrays are little-endian on every machine browsers run on. */
 function unpacked(text, Kind) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // ten times as fast as Uint8Array.from
   return new Kind(bytes.buffer);
 }
 
