@@ -133,6 +133,8 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None, s
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
+    except SystemExit as done:  # tyro has printed the help
+        return int(done.code or 0)
 
 
 # --- what the arguments mean ------------------------------------------------------------------------------------

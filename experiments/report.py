@@ -1,8 +1,6 @@
 """``python -m experiments.report runs/x [runs/y ...]``: one self-contained HTML file about one run or several."""
 
-import dataclasses
 import datetime
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.train import or_none, parse
-from jaxrl.errors import InvalidArgument, UserError, unknown
+from experiments import viewers
+from experiments.command_line import exit_code, or_none, parse_all
+from jaxrl.errors import InvalidArgument, UserError
 
 
 @dataclass(frozen=True)
@@ -35,23 +34,12 @@ class Report:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns its exit code: 0, or 2 for what the user can mend."""
-    try:
-        return command(list(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    """Runs a command line and returns its exit code."""
+    return exit_code(command, argv)
 
 
 def command(argv: list[str]) -> int:
-    if "-h" in argv or "--help" in argv:
-        try:
-            tyro.cli(Report, args=["--help"], prog="python -m experiments.report")
-        except SystemExit:
-            return 0
-    options, left = parse(Report, argv)
-    if left:
-        raise unknown("option", left[0], [f"--{field.name}" for field in dataclasses.fields(Report)[1:]])
+    options = parse_all(Report, argv, "experiments.report")
     if not options.runs:
         raise InvalidArgument("runs", "", "must be given: the directories of one run or several")
     output = options.output or (options.runs[0] / "report.html" if len(options.runs) == 1 else Path("report.html"))
@@ -60,7 +48,7 @@ def command(argv: list[str]) -> int:
     for name in ("jinja2", "plotly", "sklearn"):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"{name}: is not installed: pip install 'jaxrl[report]'")
-    write(options.runs, output, options.metric, viewer() if options.pictures else None, options.figures)
+    write(options.runs, output, options.metric, viewers.view if options.pictures else None, options.figures)
     return 0
 
 
@@ -111,13 +99,6 @@ def made() -> str:
 
     now = datetime.datetime.now(datetime.UTC)
     return f"Made {now:%Y-%m-%d %H:%M} UTC by jaxrl, commit {(commit() or 'unknown')[:10]}."
-
-
-def viewer() -> Callable[[Path, int], Any] | None:
-    """``experiments.viewers.view``, or None where that module is not there."""
-    if importlib.util.find_spec("experiments.viewers") is None:
-        return None
-    return importlib.import_module("experiments.viewers").view
 
 
 if __name__ == "__main__":

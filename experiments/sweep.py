@@ -201,6 +201,9 @@ def report(directory: Any, names: list[str], steps: int) -> None:
     from jaxrl.engine.run_directory import read_metrics
 
     rows = read_metrics(directory.path)
+    parts = [json.loads(file.read_text()) for file in sorted(directory.path.glob("parts/*/summary.json"))]
+    seconds = {name: sum(part["seconds"][name] for part in parts) for name in parts[0]["seconds"]}
+    steps_trained = int(rows.groupby("member")["environment_steps"].max().sum())
     best = final_intervals(rows, names, steps)
     directory.write_json(
         "summary.json",
@@ -209,7 +212,9 @@ def report(directory: Any, names: list[str], steps: int) -> None:
             "members": int(rows["member"].nunique()),
             "best": json.loads(best.head(20).to_json(orient="records")),
             "frozen_members": int((rows.groupby("member")["frozen_at"].max() >= 0).sum()),
-            "member_steps": int(rows.groupby("member")["environment_steps"].max().sum()),
+            "steps": steps_trained,
+            "seconds": seconds,
+            "steps_per_second": steps_trained / seconds["train"] if seconds["train"] else None,
         },
     )
     picture = configs_picture(directory.path, best, names)

@@ -201,7 +201,7 @@ def pictures(runs: list[Run], report: dict[str, Any], view: Callable[[Path, int]
         if member is None:
             reason = "no member has a final value yet"
         elif view is None:
-            reason = "no viewers are installed"
+            reason = "not asked for"
         else:
             try:
                 html = view(run.directory, member)

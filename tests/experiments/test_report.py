@@ -185,21 +185,19 @@ def test_pictures(tmp_path, make, monkeypatch):
         asked.append((directory, member))
         return f"<i>member {member} at work</i>"
 
-    monkeypatch.setattr(command, "viewer", lambda: view)
+    monkeypatch.setattr("experiments.viewers.view", view)
     assert "at work</i>" in make(tmp_path / "x").read_text()
     assert asked == [(tmp_path / "x", last.loc[last["evaluation_return"].idxmax(), "member"])]
 
     def broken(directory, member):
         raise OSError("no checkpoint")
 
-    for viewer, reason in [
-        (broken, "OSError: no checkpoint"),
-        (lambda *_: None, "no viewer for CartPole-v1"),
-        (None, "no viewers are installed"),
-    ]:
-        monkeypatch.setattr(command, "viewer", lambda viewer=viewer: viewer)
+    for viewer, reason in [(broken, "OSError: no checkpoint"), (lambda *_: None, "no viewer for CartPole-v1")]:
+        monkeypatch.setattr("experiments.viewers.view", viewer)
         assert reason in visible(make(tmp_path / "x"))
-    assert "Pictures" in visible(make(tmp_path / "x", arguments=["--no-pictures", "--no-figures"]))
+    without = visible(make(tmp_path / "x", arguments=["--no-pictures", "--no-figures"]))
+    assert "Pictures" in without
+    assert "not asked for" in without
 
 
 def test_figures(tmp_path, make):
