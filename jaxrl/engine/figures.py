@@ -19,16 +19,14 @@ def judged_metric(names: Any) -> str | None:
 def learning_curve(directory: Path) -> Path:
     """Draws ``figures/learning_curve.png``: interquartile mean over seeds with its 95% band, all members faint
     behind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, whose backend is the caller's: a notebook shows figures by it
 
     from jaxrl.engine.run_directory import read_metrics
 
     table = read_metrics(directory)
     metric = judged_metric(table.columns)
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     if metric is not None:
         table = table.loc[(table["frozen_at"] == FINITE) & np.isfinite(table[metric])]
         configs = sorted(set(table["config"]))
@@ -50,7 +48,6 @@ def learning_curve(directory: Path) -> Path:
     target = directory / "figures" / "learning_curve.png"
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=150)
-    plt.close(figure)
     return target
 
 
