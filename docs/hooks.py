@@ -1,7 +1,7 @@
-"""What mkdocs does beside rendering ``docs/``: pages of the notebooks and of every public module, links to the source."""
+"""What mkdocs does beside rendering ``docs/``: pages of notebooks and of public modules, links to the source."""
 
-import os
 import re
+import shutil
 from pathlib import Path
 
 from mkdocs.structure.files import File
@@ -10,15 +10,13 @@ from nbconvert import MarkdownExporter
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCE = ROOT / "build" / "reference" / "jaxrl"
-"""the package as it is installed: setup.py maps ``envs/`` to ``jaxrl.envs``"""
+"""a copy of the package as it is installed, where setup.py maps ``envs/`` to ``jaxrl.envs``"""
 
 
 def on_config(config):
-    SOURCE.mkdir(parents=True, exist_ok=True)
-    for old in SOURCE.iterdir():
-        old.unlink()
-    for part in [*(ROOT / "jaxrl").glob("[!_.]*"), ROOT / "jaxrl" / "__init__.py", ROOT / "envs"]:
-        (SOURCE / part.name).symlink_to(os.path.relpath(part, SOURCE))
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for part, target in ((ROOT / "jaxrl", SOURCE), (ROOT / "envs", SOURCE / "envs")):
+        shutil.copytree(part, target, ignore=shutil.ignore_patterns("__pycache__"))
     for section in config.nav:
         if "Notebooks" in section:
             section["Notebooks"] = [f"notebooks/{notebook.stem}.md" for notebook in NOTEBOOKS]
@@ -37,7 +35,9 @@ def on_files(files, config):
         body = re.sub(r"<style scoped>.*?</style>", "", body, flags=re.DOTALL).replace(".ipynb)", ".md)")
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=body))
     for room, modules in rooms().items():
-        content = "\n\n".join([f"# {room}", *(f"::: {module}" for module in modules)])
+        package = SOURCE.joinpath(*room.split(".")[1:], "__init__.py")
+        about = [f"::: {room}\n    options: {{members: false, show_root_heading: false}}"] * bool(package.read_text())
+        content = "\n\n".join([f"# {room}", *about, *(f"::: {module}" for module in modules)])
         files.append(File.generated(config, f"reference/{room}.md", content=content))
     return files
 
@@ -45,10 +45,12 @@ def on_files(files, config):
 def rooms() -> dict[str, list[str]]:
     """The package's rooms, and the public modules of each; ``jaxrl`` for those that are in none."""
     found: dict[str, list[str]] = {}
-    for file in sorted(SOURCE.glob("*.py")) + sorted(p for d in SOURCE.iterdir() if d.is_dir() for p in d.rglob("*.py")):
+    for file in sorted(SOURCE.rglob("*.py"), key=lambda file: (len(file.relative_to(SOURCE).parts) > 1, file)):
         parts = file.relative_to(SOURCE).with_suffix("").parts
         if parts[-1] != "__init__":
-            found.setdefault("jaxrl" if len(parts) == 1 else f"jaxrl.{parts[0]}", []).append(".".join(("jaxrl", *parts)))
+            found.setdefault("jaxrl" if len(parts) == 1 else f"jaxrl.{parts[0]}", []).append(
+                ".".join(("jaxrl", *parts))
+            )
     return found
 
 
