@@ -63,8 +63,8 @@ result.frame[columns].tail()
 # ## Learning curves
 #
 # Every member is a faint line. The dark line is the interquartile mean: the mean of the middle half, which a few
-# failed or lucky seeds do not move. Its 95% bootstrap interval is drawn too, and with a thousand seeds it is hardly
-# wider than the line.
+# failed or lucky seeds do not move. The band around it is its 95% bootstrap interval,
+# narrow with a thousand seeds.
 
 # %%
 returns = result.metrics["evaluation_return"]  # [members, evaluations]
@@ -79,7 +79,7 @@ axes.fill_between(
 axes.set(
     xlabel="environment steps of each member", ylabel="evaluation return", title=f"PPO on CartPole, {SEEDS:,} seeds"
 )
-axes.legend(frameon=False, loc="upper left")
+axes.legend(frameon=False, loc="lower right")
 plt.show()
 # %% [markdown]
 # ## What a thousand seeds show that three do not
