@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable
 SETUP := pyproject.toml setup.py constraints.txt
 
-.PHONY: help train test test-slow lint format bench clean
+.PHONY: help train test test-slow lint format bench docs notebooks clean
 
 help:
 	@echo "make train      train a population of PPO agents on CartPole and draw its learning curve"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint       format, lint and type checks"
 	@echo "make format     put the code into the format"
 	@echo "make bench      measure the speed of training"
+	@echo "make docs       build the documentation's pages into build/docs"
+	@echo "make notebooks  run the notebooks and keep their outputs"
 	@echo "make clean      delete the virtual environment and everything built"
 
 train: $(VENV)/installed
@@ -38,6 +40,14 @@ format: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(RUN) -m experiments.benchmarks.ppo_speed
 
+# mkdocs-material advertises its successor at every build.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+# In this directory's Python, whatever kernels the user has.
+notebooks: $(VENV)/installed-dev
+	$(RUN) -m experiments.notebooks
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
 
@@ -54,7 +64,11 @@ $(VENV)/installed: $(SETUP) | $(RUN)
 
 $(VENV)/installed-dev: $(SETUP) | $(RUN)
 	$(INSTALL) '.[dev,bench]'
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed $(VENV)/installed-docs
+
+$(VENV)/installed-docs: $(SETUP) | $(RUN)
+	$(INSTALL) '.[docs]'
+	@touch $@
 
 # pyright does not know that setup.py maps envs/ to jaxrl.envs.
 build/types/jaxrl/envs:

@@ -35,6 +35,11 @@ def register(env_id: str, factory: Callable[..., Environment]) -> None:
 
     Raises:
         InvalidArgument: the name is taken, empty, or under the prefix of a suite.
+
+    Example:
+        >>> register("ShortCartPole-v0", lambda: make("CartPole-v1", max_steps_in_episode=50))
+        >>> make("ShortCartPole-v0").default_params.max_steps_in_episode
+        50
     """
     if env_id in gymnax.registered_envs:
         raise InvalidArgument("env_id", env_id, "already registered; choose another name")
@@ -84,6 +89,11 @@ def make(env_id: str, **settings: Any) -> Environment:
     Raises:
         InvalidArgument: unknown id or setting, with the nearest known names; or a value that does not fit.
         UserError: the id belongs to a suite that is not installed.
+
+    Example:
+        >>> env = make("CartPole-v1", max_steps_in_episode=200)
+        >>> env.default_params.max_steps_in_episode, env.num_actions
+        (200, 2)
     """
     factory = _factory(env_id)
     constructor = inspect.signature(factory).parameters

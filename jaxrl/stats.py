@@ -54,6 +54,12 @@ def interquartile_interval(
 
     Raises:
         InvalidArgument: for no values, or NaN among them.
+
+    Example:
+        >>> interquartile_interval([1.0, 2.0, 3.0, 100.0]).value
+        2.5
+        >>> interquartile_interval([7.0, 7.0, 7.0, 7.0])
+        Interval(value=7.0, low=7.0, high=7.0)
     """
     values = finite("values", values)
     order = np.argsort(values, kind="stable")

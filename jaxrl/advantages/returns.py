@@ -40,6 +40,16 @@ def generalised_advantage(
         r_t, cut_t, v_t, v_tp1: ``[T, ...]``.
         discount_t: ``[T, ...]``, the discount factor included; 0 at termination.
         lambda_: trace decay within [0, 1].
+
+    Returns:
+        ``[T, ...]``.
+
+    Example:
+        Two steps that pay 1, the second the last of an episode, under values of 0:
+
+        >>> r, discount, cut = jnp.array([1.0, 1.0]), jnp.array([0.5, 0.0]), jnp.array([0.0, 1.0])
+        >>> generalised_advantage(r, discount, cut, jnp.zeros(2), jnp.zeros(2), lambda_=1.0).tolist()
+        [1.5, 1.0]
     """
     delta_t = r_t + discount_t * v_tp1 - v_t
     decay_t = discount_t * lambda_ * (1 - cut_t)

@@ -13,7 +13,7 @@ from jaxrl.advantages.returns import ValuedTransitions, gae, values_of
 from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend
-from jaxrl.core.types import Algorithm, Policy
+from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
@@ -109,6 +109,11 @@ class PPO:
             updates: of the whole run; the horizon of ``anneal_learning_rate``, which needs it.
         """
         env_params = env.default_params if env_params is None else env_params
+        source = rollout(env, env_params, self.num_envs, self.num_steps, self.reset)
+        return iterate(source, self.learner(env, env_params, updates))
+
+    def learner(self, env: Environment, env_params: Any, updates: int | None = None) -> Learner:
+        """What learns from a rollout ``Transition[T, N, ...]``; a subclass may put a transform around it."""
         network, policy = actor_critic(self, env, env_params)
         estimate = gae(self.gamma, self.gae_lambda)
 
@@ -167,7 +172,7 @@ class PPO:
             learner = scaled_rewards(learner, self.num_envs, self.gamma)
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
-        return iterate(rollout(env, env_params, self.num_envs, self.num_steps, self.reset), learner)
+        return learner
 
 
 def least_truncated_length(env_params: Any) -> int:

@@ -20,6 +20,22 @@ def iterate(source: Source, learner: Learner) -> Algorithm:
 
     Law: ``n`` updates are the fold of ``source.next`` and ``learner.update`` over ``n`` keys, and nothing else: the
     state after them depends on the initial key alone.
+
+    Example:
+        A source of ones, and a learner that adds up its batches:
+
+        >>> from jaxrl.core.types import Learner, Source
+        >>> ones = Source(lambda key: (), lambda state, behaviour, key: (state, jnp.ones(3), {}), steps=3)
+        >>> add = Learner(
+        ...     init=lambda key: jnp.float32(0),
+        ...     update=lambda total, batch, key: (total + batch.sum(), {}),
+        ...     behaviour=lambda total: None,
+        ...     policy=lambda total, obs, key, greedy: None,
+        ... )
+        >>> algorithm = iterate(ones, add)
+        >>> state, metrics = algorithm.update(algorithm.init(jax.random.key(0)))
+        >>> float(state.learner)
+        3.0
     """
 
     def init(key: Key) -> AlgorithmState:

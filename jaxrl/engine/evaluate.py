@@ -26,7 +26,7 @@ def evaluate(
         keys: ``[M]``; a member's episodes depend on its own key only, and on ``batch`` only through random policies.
         episodes: per member.
         batch: episodes of a member run at once (``B``), a divisor of ``episodes``; all by default. Less memory,
-        more time.
+            more time.
 
     Returns:
         ``evaluation_return[M]`` and ``evaluation_length[M]``.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from jaxrl.engine.program import FINITE
 from jaxrl.engine.sinks import metric_names
-from jaxrl.stats import Interval, interquartile_interval
+from jaxrl.stats import Interval, interquartile_band, interquartile_interval
 
 
 def judged_metric(names: Any) -> str | None:
@@ -19,16 +19,14 @@ def judged_metric(names: Any) -> str | None:
 def learning_curve(directory: Path) -> Path:
     """Draws ``figures/learning_curve.png``: interquartile mean over seeds with its 95% band, all members faint
     behind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, whose backend is the caller's: a notebook shows figures by it
 
     from jaxrl.engine.run_directory import read_metrics
 
     table = read_metrics(directory)
     metric = judged_metric(table.columns)
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     if metric is not None:
         table = table.loc[(table["frozen_at"] == FINITE) & np.isfinite(table[metric])]
         configs = sorted(set(table["config"]))
@@ -36,11 +34,11 @@ def learning_curve(directory: Path) -> Path:
             curves = table[table["config"] == config].pivot(index="environment_steps", columns="member", values=metric)
             steps, values = curves.index.to_numpy(), curves.to_numpy()
             axes.plot(steps, values[:, :256], color=color, alpha=0.12, linewidth=0.7)
-            points = [interquartile_interval(row[np.isfinite(row)]) for row in values]
+            band = interquartile_band(values.T)
             name = f"config {config}" if len(configs) > 1 else "interquartile mean"
             label = f"{name}, {values.shape[1]} members"
-            axes.plot(steps, [p.value for p in points], color=color, linewidth=2, label=label)
-            axes.fill_between(steps, [p.low for p in points], [p.high for p in points], color=color, alpha=0.3)
+            axes.plot(steps, band.value, color=color, linewidth=2, label=label)
+            axes.fill_between(steps, band.low, band.high, color=color, alpha=0.3)
         if len(table):
             axes.legend(frameon=False)
     axes.set_xlabel("environment steps per member")
@@ -51,12 +49,9 @@ def learning_curve(directory: Path) -> Path:
 
 
 def save(figure: Any, target: Path) -> Path:
-    """Writes a figure and forgets it."""
-    import matplotlib.pyplot as plt
-
+    """Writes a figure, the folder made if it is not there."""
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=150)
-    plt.close(figure)
     return target
 
 
@@ -88,13 +83,11 @@ def short(value: Any) -> str:
 
 def configs_picture(directory: Path, best: pd.DataFrame, names: list[str], most: int = 30) -> Path:
     """Draws ``figures/configs.png``: the final returns of the best configs of a sweep with their intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     shown = best[np.isfinite(best["value"])].head(most).iloc[::-1]
-    figure, axes = plt.subplots(figsize=(8, 1.5 + 0.28 * max(4, len(shown))), layout="constrained")
+    figure = Figure(figsize=(8, 1.5 + 0.28 * max(4, len(shown))), layout="constrained")
+    axes = figure.subplots()
     places = np.arange(len(shown))
     axes.hlines(places, shown["low"], shown["high"], color="C0", alpha=0.4, linewidth=5)
     axes.plot(shown["value"], places, "o", color="C0")

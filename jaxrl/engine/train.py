@@ -127,6 +127,13 @@ def train(
 
     Raises:
         UserError: for whatever the caller can mend; before anything is compiled.
+
+    Example:
+        >>> from jaxrl import PPO
+        >>> config = PPO(num_envs=2, num_steps=8, hidden_sizes=(8,))
+        >>> result = train(config, "CartPole-v1", seeds=2, steps=32, evaluate_every=16, evaluation_episodes=1)
+        >>> result.metrics["evaluation_return"].shape, result.environment_steps.tolist()
+        ((2, 2), [16, 32])
     """
     env_name = env if isinstance(env, str) else env.name
     env_settings = dict(env_settings or {})
