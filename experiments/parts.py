@@ -80,6 +80,7 @@ def keep_of(part: Part) -> Any:
 
 def train_part(part: Part, sinks: Sequence[Any] = ()) -> pd.DataFrame:
     """Trains a part, or what is left of it, and returns its rows with the sweep's numbers and columns."""
+    from jaxrl.engine.loading import column_value
     from jaxrl.engine.train import train
 
     result = train(part.config, part.env, **part.training, keep=keep_of(part), sinks=sinks)
@@ -87,6 +88,5 @@ def train_part(part: Part, sinks: Sequence[Any] = ()) -> pd.DataFrame:
     config = np.asarray(part.numbers)[rows["config"]]
     renumbered = rows.assign(member=config * seeds + rows["member"] % seeds, config=config)
     for place, (name, value) in enumerate(part.columns.items()):
-        text = "x".join(map(str, value)) if isinstance(value, tuple) else value
-        renumbered.insert(3 + place, name, text)
+        renumbered.insert(3 + place, name, column_value(value))
     return renumbered

@@ -213,9 +213,14 @@ def members_like(part: Path, row: dict[Any, Any]) -> np.ndarray:
         value = getattr(population.config, name)
         if isinstance(value, np.ndarray):
             same &= value == np.float32(row[name])
-        else:  # a static field; Parquet gives a tuple back as an array
-            same &= value == (tuple(row[name]) if isinstance(value, tuple) else row[name])
+        else:
+            same &= column_value(value) == row[name]
     return population.member[same]
+
+
+def column_value(value: Any) -> Any:
+    """A static hyperparameter as the table of a sweep has it: a tuple as ``64x64``, anything else as it is."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def best_judged(table: pd.DataFrame) -> int | None:

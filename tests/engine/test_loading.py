@@ -151,7 +151,7 @@ def test_members_of_a_sweep_are_found_in_its_parts(trained, copy, tmp_path):
     copy(config=config | {"num_envs": 4}).rename(sweep / "parts" / "000")
     shutil.copytree(trained.directory, sweep / "parts" / "001")
     (sweep / "metrics").mkdir()
-    rows = trained.frame.assign(hidden_sizes=[[8]] * len(trained.frame))
+    rows = trained.frame.assign(hidden_sizes="8")
     other = rows.assign(num_envs=4, evaluation_return=-1.0)
     rows = rows.assign(num_envs=2, member=rows["member"] + 4, evaluation_return=rows["member"] % 3.0)
     pd.concat([other, rows]).to_parquet(sweep / "metrics" / "000000.parquet")

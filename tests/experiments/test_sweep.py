@@ -14,6 +14,7 @@ import experiments.launchers
 from experiments.parts import train_part
 from experiments.sweep import main
 from jaxrl import PPO, train
+from jaxrl.engine.loading import find_member
 from jaxrl.engine.program import Program
 from jaxrl.engine.run_directory import read_metrics
 
@@ -68,6 +69,11 @@ def test_a_grid_is_one_table_of_members_that_depend_on_themselves_alone(sweep, t
     alone = train(config, "CartPole-v1", seeds=[5], steps=64, evaluate_every=32, evaluation_episodes=2, tile=1)
     for name in ("evaluation_return", "episode_return", "loss"):
         np.testing.assert_array_equal(rows.loc[rows["member"] == 15, name], alone.frame[name])
+
+    found = find_member(tmp_path / "sweep", 15)
+    assert (found.run.directory.name, found.run.population.seed[found.run.place(found.member)]) == ("000002", 5)
+    trained = found.run.member(found.member)
+    assert (trained.learning_rate, trained.gamma, trained.num_envs) == pytest.approx((1e-2, 0.99, 4))
 
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
     assert (summary["configs"], summary["members"]) == (8, 16)
