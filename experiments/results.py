@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 
-def about(module: str) -> dict[str, Any]:
+def about(module: str, note: str = "") -> dict[str, Any]:
     """When, where and how a table was made.
 
     Args:
         module: what was run with ``python -m``.
+        note: what a reader must know beside that, such as what else was running.
     """
     from jaxrl.engine.run_directory import provenance
 
@@ -28,6 +29,7 @@ def about(module: str) -> dict[str, Any]:
         "python": made_with["python"],
         "versions": made_with["versions"],
         "commit": made_with["commit"],
+        "note": note,
     }
 
 
@@ -38,8 +40,8 @@ def about_line(facts: dict[str, Any]) -> str:
     return (
         f"{facts['date']}; {facts['processor']}, {facts['cores']} cores, devices {devices};"
         f" Python {facts['python']}, {versions}; commit"
-        f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`."
-    )
+        f" {(facts['commit'] or 'unknown')[:10]}. Command: `{facts['command']}`. {facts.get('note', '')}"
+    ).strip()
 
 
 def processor() -> str:

@@ -50,6 +50,8 @@ class Arguments:
     """Whether to measure Rejax beside ours."""
     rejax_venv: Path = REJAX_VENV
     """Environment of Rejax; made if it is not there."""
+    note: str = ""
+    """What a reader of the table must know, such as what else is running."""
     timeout: float = 1800.0
     """Seconds after which a measurement is given up and reported as such."""
     output: Path = ROOT / "docs" / "results" / "ppo-speed"
@@ -61,7 +63,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     use_all_cores()
     theirs = rejax_python(arguments.rejax_venv) if arguments.rejax else ""
-    facts, rows = about("experiments.benchmarks.ppo_speed"), []
+    facts, rows = about("experiments.benchmarks.ppo_speed", arguments.note), []
     cases = [(env, members, False) for env in arguments.envs for members in arguments.members or MEMBERS[env]]
     cases += [("CartPole-v1", members, True) for members in arguments.evaluation]
     for env, members, evaluation in cases:
