@@ -178,17 +178,10 @@ def trained(request: Request, settings: dict[int, dict[str, Any]], directory: An
 def scores(rows: pd.DataFrame, steps: int) -> pd.Series:
     """A config's score: the interquartile mean of its seeds' returns after all ``steps``; -inf where more than one in
     four turned non-finite, or successive halving gave it up."""
-    import numpy as np
+    from jaxrl.engine.figures import config_scores
 
-    from jaxrl.engine.figures import judged_metric
-    from jaxrl.stats import interquartile_mean
-
-    metric = judged_metric(rows.columns)
-    last = rows.loc[rows["environment_steps"] >= steps].set_index("config")[metric].astype(float)
-    last = last.where(np.isfinite(last), -np.inf)
-    with np.errstate(invalid="ignore"):
-        final = last.groupby(level=0).agg(lambda values: float(interquartile_mean(values.to_numpy())))
-    return final.reindex(sorted(rows["config"].unique()), fill_value=-np.inf)
+    final = config_scores(rows.loc[rows["environment_steps"] >= steps])
+    return final.reindex(sorted(rows["config"].unique()), fill_value=float("-inf"))
 
 
 def report(directory: Any, names: list[str], steps: int) -> None:

@@ -69,7 +69,8 @@ def write(path: Path, state: Any) -> None:
             ocp.save(str(path), state)
     else:
         path.mkdir()
-        np.savez(path / LEAVES, **{name: np.asarray(leaf) for name, leaf in named_leaves(state).items()})
+        leaves: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
+        np.savez(path / LEAVES, **leaves)
 
 
 def read(path: Path, shapes: Any) -> Any:

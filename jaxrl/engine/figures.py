@@ -8,12 +8,25 @@ import pandas as pd
 
 from jaxrl.engine.program import FINITE
 from jaxrl.engine.sinks import metric_names
-from jaxrl.stats import Interval, interquartile_band, interquartile_interval
+from jaxrl.stats import Interval, interquartile_band, interquartile_interval, interquartile_mean
 
 
 def judged_metric(names: Any) -> str | None:
     """The metric a run is judged by: greedy returns if there are, else those of training."""
     return next((name for name in ("evaluation_return", "episode_return") if name in names), None)
+
+
+def config_scores(rows: pd.DataFrame) -> pd.Series:
+    """What each config is ranked by: the interquartile mean of its seeds in rows of one evaluation.
+
+    A seed without a return, as after turning non-finite, counts as the worst there is: with more than a quarter of them
+    the score is ``-inf``.
+    """
+    metric = judged_metric(rows.columns)
+    values = rows[metric].where(np.isfinite(rows[metric]), -np.inf)
+    with np.errstate(invalid="ignore"):
+        by_config = {config: interquartile_mean(seeds.to_numpy()) for config, seeds in values.groupby(rows["config"])}
+    return pd.Series(by_config, dtype=float)
 
 
 def learning_curve(directory: Path) -> Path:
@@ -117,12 +130,12 @@ def summarise(rows: pd.DataFrame, result: Any) -> dict[str, Any]:
         values = last.loc[(last["frozen_at"] == FINITE) & np.isfinite(last[name]), name].to_numpy()
         if name != "frozen_at" and len(values):
             final[name] = interquartile_interval(values, resamples=1000)._asdict() | {"members": len(values)}
-    frozen = rows.loc[rows["frozen_at"] != FINITE].groupby("member")["frozen_at"].first()
+    frozen = rows.loc[rows["frozen_at"] != FINITE].drop_duplicates("member")
     return {
-        "members": int(rows["member"].nunique()),
+        "members": len(set(rows["member"])),
         "environment_steps_per_member": int(result.environment_steps[-1]),
         "final": final,
-        "frozen_members": {str(member): int(update) for member, update in frozen.items()},
+        "frozen_members": {str(member): int(update) for member, update in frozen[["member", "frozen_at"]].to_numpy()},
         "seconds": result.seconds,
         "steps_per_second": None if np.isnan(result.steps_per_second) else result.steps_per_second,
         "layout": vars(result.layout),

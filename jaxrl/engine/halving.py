@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from jaxrl.engine.figures import judged_metric
+from jaxrl.engine.figures import config_scores
 from jaxrl.errors import InvalidArgument
-from jaxrl.stats import interquartile_mean
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,9 @@ class SuccessiveHalving:
     def __call__(self, rows: pd.DataFrame) -> np.ndarray:
         """The members that go on, from the rows of one evaluation."""
         best = self.left_after(int(rows["evaluation"].iloc[0]))
-        metric = judged_metric(rows.columns)
-        values = rows[metric].where(np.isfinite(rows[metric]), -np.inf)
-        with np.errstate(invalid="ignore"):
-            scores = values.groupby(rows["config"]).agg(lambda column: interquartile_mean(column.to_numpy()))
-        kept = scores.sort_values(ascending=False, kind="stable").index[:best]
-        return rows.loc[rows["config"].isin(kept), "member"].to_numpy()
+        scores = config_scores(rows)
+        kept = scores.index.to_numpy()[np.argsort(-scores.to_numpy(), kind="stable")[:best]]
+        return rows["member"].to_numpy()[np.isin(rows["config"], kept)]
 
     def left_after(self, evaluation: int) -> int:
         """How many configs go on after an evaluation, the first being number 0."""

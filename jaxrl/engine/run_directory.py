@@ -6,7 +6,6 @@
 import datetime
 import fcntl
 import importlib.metadata
-import itertools
 import json
 import os
 import platform
@@ -143,7 +142,13 @@ class RunDirectory(Sink):
 
     def history(self, evaluations: int) -> list[pd.DataFrame]:
         """The rows of the first evaluations, up to one whose rows are missing or damaged."""
-        return list(itertools.takewhile(lambda rows: rows is not None, map(self.rows, range(evaluations))))
+        history = []
+        for evaluation in range(evaluations):
+            rows = self.rows(evaluation)
+            if rows is None:
+                break
+            history.append(rows)
+        return history
 
     def rows(self, number: int) -> pd.DataFrame | None:
         """The rows written under a number, None if they are missing or damaged."""
