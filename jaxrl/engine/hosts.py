@@ -7,7 +7,6 @@ itself at the end, when the first of them draws the picture of the whole: no col
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from jaxrl.errors import InvalidArgument
 
@@ -18,7 +17,7 @@ class Process(NamedTuple):
     index: int
     count: int
 
-    def share(self, members: int) -> np.ndarray:
+    def share(self, members: int) -> range:
         """The numbers of this process's members: blocks of equal size, the last one shorter.
 
         Raises:
@@ -27,7 +26,7 @@ class Process(NamedTuple):
         size = -(-members // self.count)
         if size * (self.count - 1) >= members:
             raise InvalidArgument("seeds", members, f"must give each of {self.count} processes a member")
-        return np.arange(members)[size * self.index : size * (self.index + 1)]
+        return range(size * self.index, min(size * (self.index + 1), members))
 
     def wait(self, name: str) -> None:
         """Returns once all processes are here."""

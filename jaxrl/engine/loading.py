@@ -255,7 +255,7 @@ def rebuild(directory: Path, request: dict[str, Any], algorithm: Any, env: Envir
         """A process's members that were still in training after so many updates."""
         if request["keep"] is not None:  # then there is one process only
             return population.take(kept(directory, updates, request["updates"]))
-        return population.take(Process(process, processes).share(population.size))
+        return population.take(np.array(Process(process, processes).share(population.size)))
 
     # Processes write checkpoints each at its own pace, so what is loaded is the newest that all of them have.
     loaded = [

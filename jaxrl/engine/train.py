@@ -160,8 +160,8 @@ def train(
         raise InvalidArgument(
             "keep", keep, f"must be None with {process.count} processes: each sees its own members only"
         )
-    population = populate(config, seeds).take(process.share(members))
     layout, state_bytes = lay_out(make, config, process, members, devices, tile)
+    population = populate(config, seeds).take(np.array(process.share(members)))
     program = Program(
         make,
         env,

@@ -71,9 +71,13 @@ class Groups:
             return {name: average.total / average.weight for name, average in totals.items()}
 
     def evaluation_keys(self, group: int, evaluation: int) -> jax.Array:
-        """Keys that depend on the member and the evaluation only, away from those of training."""
-        one = lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), evaluation)  # noqa: E731
-        return self.program.place(jax.vmap(one)(self.keys[group]), 0)
+        """A group's keys for one evaluation."""
+        return self.program.place(evaluation_keys(self.keys[group], evaluation), 0)
+
+
+def evaluation_keys(keys: jax.Array, evaluation: int) -> jax.Array:
+    """Keys that depend on the member and the evaluation only, away from those of training."""
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), evaluation))(keys)
 
 
 def scatter(program: Program, layout: Layout, tree: Any, group: int) -> Any:

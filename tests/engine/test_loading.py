@@ -132,7 +132,7 @@ def test_members_split_among_processes_are_put_together(trained, copy, trees):
     whole = jaxrl.load_run(trained.directory)
     shutil.rmtree(directory / "checkpoints")
     for process in range(2):
-        share = select_members(whole.state, Process(process, 2).share(4))
+        share = select_members(whole.state, np.array(Process(process, 2).share(4)))
         checkpoint.save(directory / "checkpoints" / str(process), 4, share)
         if process == 0:
             checkpoint.save(directory / "checkpoints" / "0", 5, share)

@@ -113,12 +113,9 @@ def test_the_engine_judges_the_greedy_policy(run, tiny):
     def act(state, obs, key):
         return algorithm.policy(state, obs, key, greedy=True)
 
-    class Here:
-        place = staticmethod(lambda tree, axes: tree)
-
     from jaxrl.engine.population import populate
 
-    keys = evaluation_keys(Here, populate(tiny, 3).keys(0), len(result.updates) - 1)
+    keys = evaluation_keys(populate(tiny, 3).keys(0), len(result.updates) - 1)
     again = jax.jit(
         lambda states, keys: evaluate(
             lambda obs, keys: jax.vmap(act)(states, obs, keys), env, env.default_params, keys, 2, 500
