@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own environment and your own transform
 #
-# A corridor in which PPO learns the wrong thing, and a count-based exploration bonus that mends it: an environment and
-# a learner transform, both written here, both used by the library like its own.
+# A corridor in which PPO mostly learns the wrong thing, and a count-based exploration bonus that mends it: an
+# environment and a learner transform, both written here, both used by the library like its own.
 
 # %%
 import subprocess
@@ -20,7 +20,7 @@ if "google.colab" in sys.modules:
 import os
 
 QUICK = os.environ.get("JAXRL_QUICK") == "1"  # tiny sizes, for the tests
-SEEDS, STEPS, EPISODES = (2, 2_048, 1) if QUICK else (32, 100_000, 1)
+SEEDS, STEPS, EPISODES = (2, 2_048, 1) if QUICK else (32, 61_440, 1)
 
 # %%
 import jaxrl
@@ -39,7 +39,6 @@ from gymnax.environments import spaces
 from jaxrl import envs
 from jaxrl.core.combine import on_inner
 from jaxrl.core.config import check_within
-from jaxrl.stats import interquartile_interval
 
 plt.rcParams.update(
     {"figure.dpi": 110, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False}
@@ -48,7 +47,7 @@ plt.rcParams.update(
 # %% [markdown]
 # ## An environment
 #
-# A corridor of `LENGTH` cells. The agent starts at the left end, where every step pays 0.01. The right end pays 1 and
+# A corridor of `LENGTH` cells. The agent starts at the left end, where every step pays 0.005. The right end pays 1 and
 # ends the episode. Going right is worth it, but nothing on the way says so.
 #
 # An environment is a class with gymnax's functions, of one environment and without a batch axis. `jaxrl.envs` states
@@ -66,7 +65,7 @@ class State(envs.EnvState):
 @struct.dataclass
 class Params(envs.EnvParams):
     max_steps_in_episode: int = 2 * LENGTH
-    comfort: float = 0.01  # paid at the left end
+    comfort: float = 0.005  # paid at the left end
 
 
 class Corridor(envs.Environment):
@@ -189,44 +188,35 @@ result = jaxrl.train(
     steps=STEPS,
     evaluation_episodes=EPISODES,
 )
-comfort = 2 * LENGTH * 0.01
+comfort = 2 * LENGTH * Params().comfort
 print(f"{len(result.members)} members in one program, trained in {result.seconds['train']:.1f} s")
 print(f"staying at the left end pays {comfort:.2f}")
 
 # %% [markdown]
 # ## What it does
 #
-# Left: without the bonus PPO stays where it is comfortable. Right: how much of the corridor was ever seen.
+# Left: the share of members whose greedy policy walks to the right end. Right: how much of the corridor a member has
+# ever seen. Without the bonus most members never see the end, and stay where it is comfortable. With 0.1 nearly all see
+# it, and then take the better reward. With 0.3 all see it, but the bonus keeps them looking around for a while.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8))
-for color, (config, bonus) in zip(plt.cm.viridis(np.linspace(0, 0.85, len(bonuses))), enumerate(bonuses)):
-    members = (result.members["config"] == config).to_numpy()
-    for axis, name in zip(axes, ("evaluation_return", "cells_seen")):
-        points = [interquartile_interval(column) for column in result.metrics[name][members].T]
+frame = result.frame.assign(solved=result.frame["evaluation_return"] > 0.9)
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6))
+for axis, name in zip(axes, ("solved", "cells_seen")):
+    curves = frame.pivot_table(index="environment_steps", columns="config", values=name, aggfunc="mean")
+    for color, (config, bonus) in zip(plt.cm.viridis(np.linspace(0, 0.85, len(bonuses))), enumerate(bonuses)):
         axis.plot(
-            result.environment_steps, [p.value for p in points], color=color, linewidth=2, label=f"bonus {bonus:g}"
+            curves.index, curves[config], color=color, linewidth=2.2, marker="o", markersize=3, label=f"{bonus:g}"
         )
-        axis.fill_between(
-            result.environment_steps,
-            [p.low for p in points],
-            [p.high for p in points],
-            color=color,
-            alpha=0.2,
-            linewidth=0,
-        )
-axes[0].axhline(comfort, color="grey", linestyle=":", linewidth=1)
-axes[0].set(
-    xlabel="environment steps of each member", ylabel="evaluation return", title="greedy return, bonus not counted"
-)
-axes[1].set(xlabel="environment steps of each member", ylabel="cells", title=f"cells seen, of {LENGTH}")
-axes[1].legend(frameon=False)
+    axis.set_xlabel("environment steps of each member")
+axes[0].set(ylabel="share of members", title="at the right end", ylim=(-0.03, 1.03))
+axes[1].set(ylabel="cells", title=f"cells seen, of {LENGTH}")
+axes[1].legend(title="bonus", frameon=False, loc=(0.72, 0.42))
 plt.show()
+
 # %%
-final = result.frame[result.frame["updates"] == result.updates[-1]]
-final.groupby("bonus").agg(
-    solved=("evaluation_return", lambda values: np.mean(values > 0.9)), cells_seen=("cells_seen", "mean")
-).round(3)
+final = frame[frame["updates"] == result.updates[-1]].assign(bonus=lambda rows: rows["bonus"].round(2))
+final.groupby("bonus")[["solved", "evaluation_return", "cells_seen"]].mean().round(2)
 
 # %% [markdown]
 # Next: [sweeps and statistics](03_sweeps_and_statistics.ipynb). The other slots are on the documentation's page on

@@ -62,12 +62,11 @@ print(f"trained in {sweep.seconds['train']:.1f} s")
 
 # %%
 final = sweep.frame[sweep.frame["updates"] == sweep.updates[-1]]
-# float32 in the program: round for labels
-table = final.assign(
-    learning_rate=final["learning_rate"].map("{:.0e}".format), gae_lambda=final["gae_lambda"].round(2)
-).pivot_table(index="gae_lambda", columns="learning_rate", values="evaluation_return", aggfunc=interquartile_mean)[
-    [f"{rate:.0e}" for rate in rates]
-]
+# float32 in the program: rounded for the labels
+labelled = final.assign(
+    learning_rate=final["learning_rate"].map("{:.0e}".format), gae_lambda=final["gae_lambda"].map("{:.2f}".format)
+)
+table = labelled.pivot_table("evaluation_return", "gae_lambda", "learning_rate", interquartile_mean)
 
 figure, axes = plt.subplots(figsize=(5.5, 3.2))
 image = axes.imshow(table, cmap="viridis", vmin=0, vmax=500, origin="lower", aspect="auto")
