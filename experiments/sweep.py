@@ -167,6 +167,8 @@ def trained(request: Request, settings: dict[int, dict[str, Any]], directory: An
     """
     parts = split(request.config, settings, request.run.env, request.training(), request.run.halving)
     left = [part for part in parts if directory.rows(part.numbers[0]) is None]
+    for message in directory.messages:
+        print(message, file=sys.stderr)
     if len(left) < len(parts):
         print(f"{len(parts) - len(left)} of {len(parts)} parts are finished")
     for part, rows in launch(left):

@@ -106,7 +106,9 @@ def test_an_interrupted_sweep_does_nothing_twice(sweep, trained, tmp_path, monke
 
     (tmp_path / "sweep" / "metrics" / "000000.parquet").write_bytes(b"damaged")
     del trained[:]
+    capsys.readouterr()
     assert sweep(*GRID) == 0
+    assert "000000.parquet are damaged" in capsys.readouterr().err
     assert trained == [[0, 1, 4, 5]]
     pd.testing.assert_frame_equal(table(tmp_path / "sweep"), table(tmp_path / "whole"), check_exact=True)
 
