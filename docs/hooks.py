@@ -37,7 +37,8 @@ def on_files(files, config):
             body = body.replace(f"({name})", f"({notebook.stem}-{name})")
             files.append(File.generated(config, f"notebooks/{notebook.stem}-{name}", content=image))
         # pandas puts a style sheet into every table; the theme has one of its own
-        body = re.sub(r"<style scoped>.*?</style>", "", body, flags=re.DOTALL).replace(".ipynb)", ".md)")
+        body = re.sub(r"<style scoped>.*?</style>", "", body, flags=re.DOTALL)
+        body = body.replace(".ipynb)", ".md)").replace("](../docs/", "](../")
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=body))
     for room, modules in rooms().items():
         package = SOURCE.joinpath(*room.split(".")[1:], "__init__.py")

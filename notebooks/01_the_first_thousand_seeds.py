@@ -50,6 +50,9 @@ print(f"{SEEDS:,} members, {steps:,} environment steps: compiled in {result.seco
 print(f"trained in {result.seconds['train']:.1f} s, {result.steps_per_second:,.0f} steps/s")
 
 # %% [markdown]
+# The times above are of a busy machine with two cores, at the lowest priority. Speed measured on a quiet one stands in
+# [the table of speeds](../docs/results/ppo-speed.md).
+#
 # ## The table
 #
 # `evaluation_return` is the mean return of greedy episodes at that moment; `episode_return` that of the episodes which

@@ -62,11 +62,9 @@ print(f"trained in {sweep.seconds['train']:.1f} s")
 
 # %%
 final = sweep.frame[sweep.frame["updates"] == sweep.updates[-1]]
-# float32 in the program: rounded for the labels
-labelled = final.assign(
-    learning_rate=final["learning_rate"].map("{:.0e}".format), gae_lambda=final["gae_lambda"].map("{:.2f}".format)
-)
-table = labelled.pivot_table("evaluation_return", "gae_lambda", "learning_rate", interquartile_mean)
+digits = {"learning_rate": 5, "gae_lambda": 2}  # for the labels: they are float32 in the program
+rounded = final.astype(dict.fromkeys(digits, float)).round(digits)
+table = rounded.pivot_table("evaluation_return", "gae_lambda", "learning_rate", interquartile_mean)
 
 figure, axes = plt.subplots(figsize=(5.5, 3.2))
 image = axes.imshow(table, cmap="viridis", vmin=0, vmax=500, origin="lower", aspect="auto")
