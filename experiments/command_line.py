@@ -112,6 +112,10 @@ class Run:
         if self.coordinator is None and not (self.num_processes is None and self.process_id is None):
             raise InvalidArgument("coordinator", None, "must be given with num_processes and process_id")
 
+    def at_once(self, seeds: int) -> int | None:
+        """How many members are trained at once, None if that is not known before the algorithm is."""
+        return seeds
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -358,7 +362,7 @@ def understand(command: str, kind: Any, argv: list[str]) -> Request | None:
     run.check()
     preset = find_preset(algorithm, run.env, run.preset)
     seeds, env_settings = parse_seeds(run.seeds), preset.env_settings | parse_settings(run.env_settings)
-    prepare_jax(run, (seeds if isinstance(seeds, int) else len(seeds)) if kind is Run else None)
+    prepare_jax(run, run.at_once(seeds if isinstance(seeds, int) else len(seeds)))
     config = configure(algorithm, preset, hyperparameters, kind)
     directory = run.directory or Path("runs") / "-".join(
         [algorithm, run.env.replace("/", "-"), *([] if command == "train" else [command])]

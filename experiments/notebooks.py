@@ -13,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from experiments.command_line import exit_code
 from jaxrl.errors import InvalidArgument, UserError
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -20,19 +21,19 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the notebooks named, all by default, and returns the exit code: 2 for one that is not there or fails."""
-    try:
-        scripts = [Path(name).with_suffix(".py") for name in (sys.argv[1:] if argv is None else argv)]
-        for script in scripts:
-            if not script.is_file():
-                raise InvalidArgument("notebook", str(script), "must be a script such as those in notebooks/")
-        for script in scripts or sorted(NOTEBOOKS.glob("*.py")):
-            with tempfile.TemporaryDirectory() as directory:
-                notebook = execute(script, Path(directory))
-            nbformat.write(notebook, script.with_suffix(".ipynb"))
-            print(f"wrote {script.with_suffix('.ipynb')}")
-    except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return exit_code(command, argv)
+
+
+def command(argv: list[str]) -> int:
+    scripts = [Path(name).with_suffix(".py") for name in argv]
+    for script in scripts:
+        if not script.is_file():
+            raise InvalidArgument("notebook", str(script), "must be a script such as those in notebooks/")
+    for script in scripts or sorted(NOTEBOOKS.glob("*.py")):
+        with tempfile.TemporaryDirectory() as directory:
+            notebook = execute(script, Path(directory))
+        nbformat.write(notebook, script.with_suffix(".ipynb"))
+        print(f"wrote {script.with_suffix('.ipynb')}")
     return 0
 
 

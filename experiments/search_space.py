@@ -130,6 +130,13 @@ def draw(dimensions: Sequence[Dimension], number: int, seed: int = 0) -> list[di
     ]
 
 
+def edges(dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
+    """Settings in which every choice and both ends of every range occur: what a search may come to, to be checked."""
+    ends = {d.name: d.values or tuple(map(int if d.kind == "int" else float, (d.low, d.high))) for d in dimensions}
+    most = max(map(len, ends.values()))
+    return [{name: values[place % len(values)] for name, values in ends.items()} for place in range(most)]
+
+
 def members_apart(config: Any, settings: dict[int, dict[str, Any]]) -> list[tuple[Any, dict[str, Any], list[int]]]:
     """Groups of settings that one compiled program can train.
 

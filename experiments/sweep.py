@@ -72,6 +72,14 @@ class Sweep(Run):
         if self.halving is not None and self.evaluate_every == 0:
             raise InvalidArgument("halving", self.halving, "needs evaluations, and evaluate_every=0 leaves none")
 
+        if self.halving is not None and self.optuna:
+            raise InvalidArgument(
+                "halving", self.halving, "must be left out with optuna, which needs every final return"
+            )
+
+    def at_once(self, seeds: int) -> None:
+        return None
+
     @property
     def way(self) -> str:
         """``grid``, ``random`` or ``optuna``."""
@@ -93,7 +101,8 @@ def command(argv: list[str]) -> int:
     number, dimensions = what_is_varied(algorithm_class(request.algorithm), run)
     listed = {"grid": search_space.grid, "random": lambda some: search_space.draw(some, number), "optuna": lambda _: []}
     settings = dict(enumerate(listed[run.way](dimensions)))
-    for part in split(request.config, settings, run.env, request.training(), run.halving):
+    checked = settings or dict(enumerate(search_space.edges(dimensions)))
+    for part in split(request.config, checked, run.env, request.training(), run.halving):
         keep = check(part)
         if keep is not None:
             print(f"{part}: halving leaves out {keep.saving:.0%} of the steps")

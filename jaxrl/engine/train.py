@@ -121,7 +121,7 @@ def train(
         tile: members per device in one call of the program; by default from the memory estimate and the cache.
         root_seed: the key that the keys of all seeds derive from.
         keep: is given the rows of each evaluation but the last, one a member still in training, and returns the numbers
-            of the members that go on (``successive_halving`` is one). A function of the rows alone, since a resumed run
+            of the members that go on (``SuccessiveHalving`` is one). A function of the rows alone, since a resumed run
             asks again. What goes on is bit for bit what it would be without the others given up.
         sinks: told of progress and of every row, beside the directory's Parquet files.
 

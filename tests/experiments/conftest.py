@@ -48,8 +48,8 @@ def one_error(capsys):
 
 
 @pytest.fixture
-def refused_by(monkeypatch, capsys):
-    """Runs a command line that must end with exit code 2 and one line on stderr before compiling; returns the line."""
+def refused_by(monkeypatch, capsys, one_error):
+    """The same of a function that runs a command line, and that must end so before compiling."""
 
     def compiled(*_):
         raise AssertionError("compiled")
@@ -58,12 +58,7 @@ def refused_by(monkeypatch, capsys):
         capsys.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(Program, "compiled_start", compiled)
-            code = command()
-        lines = capsys.readouterr().err.splitlines()
-        assert code == 2
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("error: ")
-        return lines[0]
+            return one_error(lambda _: command(), [])
 
     return refused_by
 

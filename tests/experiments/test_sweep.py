@@ -188,6 +188,8 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path):
         ([*GRID, "--halving", "1"], ["halving=1", "at least 2"]),
         ([*GRID, "--halving", "9"], ["halving=9", "4"]),
         ([*GRID, "--halving", "2", "--evaluate-every", "0"], ["halving=2", "evaluate_every=0"]),
+        (["--optuna", "4", "gamma=uniform(0.5,1.5)"], ["gamma", "within [0, 1]"]),
+        (["--optuna", "4", "gamma=0.9,0.99", "--halving", "2"], ["halving=2", "optuna"]),
         ([*GRID, "--launcher", "slurm"], ["--launcher", "'slurm'"]),
         ([*GRID, "--coordinator", "auto"], ["coordinator='auto'", "--launcher ray"]),
         ([*GRID, "--num-epoch", "2"], ["option='--num-epoch'", "'--num-epochs'"]),
