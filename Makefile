@@ -23,7 +23,7 @@ train: $(VENV)/installed
 	$(RUN) -m experiments.train ppo --env CartPole-v1 --seeds 64 --steps 150_000
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev
 	$(RUN) -m pytest -m slow

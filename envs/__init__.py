@@ -18,6 +18,7 @@ this contract, which `check(env)` tests, for one of your own too:
 - `info` has the same keys at every step.
 """
 
+from jaxrl.envs import inventory as _inventory
 from jaxrl.envs import probe as _probe
 from jaxrl.envs.base import (
     Environment,
@@ -53,3 +54,5 @@ __all__ = [
 ]
 
 _probe.register_all(register)
+for _env_id, _factory in _inventory.SETTINGS.items():
+    register(_env_id, _factory)

@@ -67,7 +67,7 @@ def check(part: Part) -> Any:
 def keep_of(part: Part) -> Any:
     """Successive halving over the part's configs, if it is asked for."""
     from jaxrl.engine.halving import SuccessiveHalving
-    from jaxrl.engine.train import planned_evaluations
+    from jaxrl.engine.schedule import planned_evaluations
 
     if part.halving is None:
         return None

@@ -77,7 +77,7 @@ def command(argv: list[str]) -> int:
         print(f"no viewer draws {run.request['env']}; experiments/viewers.py says how to add one")
         return 0
     assert output is not None
-    viewers.write(viewer, run, episodes, output)
+    viewers.write(viewer, run, member, episodes, output)
     print(f"file       {output}")
     return 0
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxrl.envs.adapters.physics import Physics
 from PIL import Image, ImageDraw
 
+from experiments.inventory_viewer import inventory_page
 from jaxrl import envs
 from jaxrl.engine.episode import Episode, episode_recorder
 from jaxrl.engine.loading import Found, LoadedRun, find_member, read_request
@@ -136,16 +136,17 @@ def view(run: Path | LoadedRun, member: int) -> str | None:
             continue
         if episode is None:
             (episode,) = record(run, member, steps=min(LONGEST, step_limit(run) or LONGEST))
-        parts.append(embedded(viewer, run, f"member {number}", episode))
+        parts.append(embedded(viewer, run, member, f"member {number}", episode))
     return "\n".join(parts)
 
 
-def embedded(viewer: Viewer, run: LoadedRun, name: str, episode: Episode) -> str:
+def embedded(viewer: Viewer, run: LoadedRun, member: int, name: str, episode: Episode) -> str:
     """An episode as an ``<img>`` or an ``<iframe>``."""
+    params = run.member_env_params(member)
     caption = f"{name}: return {np.array2string(np.asarray(episode.total), precision=4)}"
     caption = f"{caption} in {episode.length} steps"
     if viewer.page is not None:
-        page = viewer.page(recorded_env(run), episode.states, run.env_params)
+        page = viewer.page(recorded_env(run), episode.states, params)
         return (
             f'<iframe title="{caption}" srcdoc="{html.escape(page)}" sandbox="allow-scripts" loading="lazy"'
             ' style="width:100%;height:480px;border:0"></iframe>'
@@ -154,7 +155,7 @@ def embedded(viewer: Viewer, run: LoadedRun, name: str, episode: Episode) -> str
     stride = -(-(episode.length + 1) // EMBEDDED_FRAMES)
     # The last state is there whatever the stride: how an episode ends is what one looks for.
     index = np.arange(episode.length, -1, -stride)[::-1]
-    pictures = viewer.frames(run.env, jax.tree.map(lambda leaf: leaf[index], episode.states), run.env_params)
+    pictures = viewer.frames(run.env, jax.tree.map(lambda leaf: leaf[index], episode.states), params)
     data = base64.b64encode(encode(pictures, ".gif", viewer.fps / stride)).decode()
     return f'<img alt="{caption}" title="{caption}" src="data:image/gif;base64,{data}">'
 
@@ -165,7 +166,7 @@ def record(
     """Episodes of a trained member, cut after ``steps`` steps; episode ``i`` depends on the seed and ``i`` only."""
     policy = run.policy(member)
     recorder = episode_recorder(
-        lambda obs, key: policy(obs, key, greedy=greedy), recorded_env(run), run.env_params, steps
+        lambda obs, key: policy(obs, key, greedy=greedy), recorded_env(run), run.member_env_params(member), steps
     )
     return [recorder(jax.random.fold_in(jax.random.key(seed), episode)) for episode in range(episodes)]
 
@@ -176,8 +177,8 @@ def step_limit(run: LoadedRun) -> int | None:
 
 
 def recorded_env(run: LoadedRun) -> Any:
-    """The environment of a run with all that a viewer needs in its state: a simulator's whole one."""
-    if isinstance(envs.unwrapped(run.env), Physics) and run.request["env"] in envs.registered():
+    """The environment of a run with all that a viewer needs in its state: one made ``lean`` leaves out some."""
+    if getattr(envs.unwrapped(run.env), "lean", False) and run.request["env"] in envs.registered():
         return envs.make(run.request["env"], **(run.request["env_settings"] | {"lean": False}))
     return run.env
 
@@ -185,7 +186,7 @@ def recorded_env(run: LoadedRun) -> Any:
 # --- files ------------------------------------------------------------------------------------------------------
 
 
-def write(viewer: Viewer, run: LoadedRun, episodes: Sequence[Episode], output: Path) -> None:
+def write(viewer: Viewer, run: LoadedRun, member: int, episodes: Sequence[Episode], output: Path) -> None:
     """Writes episodes, one after the other, in the format that the file's name ends in.
 
     Raises:
@@ -194,11 +195,12 @@ def write(viewer: Viewer, run: LoadedRun, episodes: Sequence[Episode], output: P
     """
     check_output(viewer, output)
     states = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(episode.states for episode in episodes))
+    params = run.member_env_params(member)
     if viewer.page is not None:
-        content = viewer.page(recorded_env(run), states, run.env_params).encode()
+        content = viewer.page(recorded_env(run), states, params).encode()
     else:
         assert viewer.frames is not None
-        content = encode(viewer.frames(run.env, states, run.env_params), output.suffix, viewer.fps)
+        content = encode(viewer.frames(run.env, states, params), output.suffix, viewer.fps)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(content)
@@ -396,3 +398,4 @@ register("MountainCar-v0", frames=mountain_car)
 register("MountainCarContinuous-v0", frames=mountain_car)
 register("*-MinAtar", frames=min_atar, fps=12)
 register("brax/*", page=brax_page)
+register("inventory/*", page=inventory_page)

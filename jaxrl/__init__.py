@@ -7,6 +7,7 @@ from jaxrl.devices import use_all_cores
 from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
+    from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.ppo import PPO
     from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
+    "HDPO": "algorithms.hdpo",
     "PPO": "algorithms.ppo",
     "LoadedRun": "engine.loading",
     "Result": "engine.train",
@@ -23,6 +25,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "HDPO",
     "PPO",
     "InvalidArgument",
     "LoadedRun",

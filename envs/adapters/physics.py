@@ -56,7 +56,7 @@ class Physics(Environment[PhysicsState, PhysicsParams]):
         super().__init__()
         self.env, self._name, self._field = env, name, field
         self._low, self._high = low, high
-        self._max_steps, self._lean = max_steps_in_episode, lean
+        self._max_steps, self.lean = max_steps_in_episode, lean
 
     @property
     def default_params(self) -> PhysicsParams:
@@ -79,7 +79,7 @@ class Physics(Environment[PhysicsState, PhysicsParams]):
     def _carried(self) -> tuple[bool, ...]:
         """Which of the state's arrays some later observation, reward or termination depends on."""
         leaves = self._leaves(self._template)
-        if not self._lean:
+        if not self.lean:
             return (True,) * len(leaves)
 
         def step(leaves, action):

@@ -1,10 +1,11 @@
-"""The steps/s that this machine's matrix products alone would allow, for ``ppo_speed``: prints a JSON line."""
+"""The steps/s that this machine's matrix products alone would allow, for the speed tables: prints a JSON line."""
 
 import json
 import math
 import sys
 import time
 from itertools import pairwise
+from typing import Any
 
 
 def main() -> None:
@@ -12,18 +13,21 @@ def main() -> None:
     import jaxrl
 
     jaxrl.use_all_cores()
+    case = json.loads(sys.argv[1])
+    rows, flops = (inventory_work if "horizon" in case else ppo_work)(case)
+    rate = product_rate(rows, case["hidden_sizes"][-1])
+    print(json.dumps({"flops_per_second": rate, "flops_per_step": flops, "steps_per_second": rate / flops}))
+
+
+def product_rate(rows: int, width: int, members: int = 8) -> float:
+    """Floating-point operations a second of products ``[rows, width] x [width, width]`` of members side by side, on all
+    devices at once."""
     import jax
     import jax.numpy as jnp
     import numpy as np
     from jax.sharding import Mesh, PartitionSpec
 
-    case = json.loads(sys.argv[1])
-    env = jaxrl.make(case["env"])
-    inputs = math.prod(env.observation_space(env.default_params).shape)
-    space = env.action_space(env.default_params)
-    actions = int(space.n) if hasattr(space, "n") else space.shape[0]
-    rows = case["num_envs"] * case["num_steps"] // case["num_minibatches"]
-    width, members, products = case["hidden_sizes"][-1], 8, 500
+    products = max(20, int(2e9 / (members * rows * width**2)))
     devices = jax.devices()
     mesh = Mesh(np.array(devices), ("member",))
 
@@ -40,16 +44,30 @@ def main() -> None:
         start = time.perf_counter()
         jax.block_until_ready(run(x, w))
         seconds.append(time.perf_counter() - start)
-    rate = 2 * len(devices) * members * products * rows * width * width / min(seconds)
-    print(
-        json.dumps(
-            {
-                "flops_per_second": rate,
-                "flops_per_step": (flops := flops_per_step(inputs, actions, case["hidden_sizes"], case["num_epochs"])),
-                "steps_per_second": rate / flops,
-            }
-        )
-    )
+    return 2 * len(devices) * members * products * rows * width * width / min(seconds)
+
+
+def ppo_work(case: dict[str, Any]) -> tuple[int, int]:
+    """Rows of a minibatch, and floating-point operations of an environment step."""
+    import jaxrl
+
+    env = jaxrl.make(case["env"])
+    inputs = math.prod(env.observation_space(env.default_params).shape)
+    space = env.action_space(env.default_params)
+    actions = int(space.n) if hasattr(space, "n") else space.shape[0]
+    rows = case["num_envs"] * case["num_steps"] // case["num_minibatches"]
+    return rows, flops_per_step(inputs, actions, case["hidden_sizes"], case["num_epochs"])
+
+
+def inventory_work(case: dict[str, Any]) -> tuple[int, float]:
+    """Scenarios differentiated together, and floating-point operations of a store and period: the policy forward, and
+    backward to its weights and to the state before, which all earlier orders acted on."""
+    import jaxrl
+
+    env = jaxrl.make(case["env"], **case["env_settings"])
+    sizes = [env.network.nodes * env.network.pipeline, *case["hidden_sizes"], len(env.network.edges)]
+    flops = 6 * sum(a * b for a, b in pairwise(sizes))
+    return jaxrl.HDPO().microbatch_size, flops / env.network.stores
 
 
 def flops_per_step(inputs: int, actions: int, hidden: list[int], epochs: int) -> int:

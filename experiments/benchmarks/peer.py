@@ -1,9 +1,11 @@
-"""Measurements in processes of their own, on either side: ours, and Rejax in an environment of its own."""
+"""Measurements in processes of their own, on either side: ours, and peers in environments of their own."""
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,26 @@ REJAX_PACKAGES = ("rejax==0.1.3", "gymnax==0.0.9", "jax==0.10.2", "brax==0.14.2"
 
 
 def rejax_python(venv: Path = REJAX_VENV) -> str:
-    """The interpreter of Rejax's environment, which is made if it is not there. Rejax 0.1.3 needs gymnax 0.0.9."""
+    """The interpreter of Rejax's environment. Rejax 0.1.3 needs gymnax 0.0.9."""
+    return peer_python(venv, REJAX_PACKAGES)
+
+
+def peer_python(venv: Path, packages: Sequence[str]) -> str:
+    """The interpreter of a peer's environment, which is made with these packages if it is not there."""
     python = venv / "bin" / "python"
     if not python.exists():
-        print(f"making {venv} for Rejax", file=sys.stderr)
+        print(f"making {venv}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REJAX_PACKAGES], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return str(python)
+
+
+def spread(side: Sequence[dict[str, Any]], name: str) -> tuple[float, float, float] | None:
+    """Median, least and greatest of a figure, None if a measurement failed."""
+    values = [measurement[name] for measurement in side if name in measurement]
+    if not values or len(values) < len(side):
+        return None
+    return statistics.median(values), min(values), max(values)
 
 
 def measure(python: str, script: str, case: dict[str, Any], timeout: float, cache: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Every measurement is a process of its own, the two sides in turn. Writes ``docs/
 leaves the rows there that it does not measure again.
 """
 
-import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, measure, rejax_python
+from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, measure, rejax_python, spread
 from experiments.results import about, about_lines, with_earlier, write_rows
 from jaxrl import use_all_cores
 
@@ -93,14 +92,6 @@ def measure_warm(case: dict[str, Any], timeout: float) -> dict[str, Any]:
 def minimum_steps(env: str) -> int:
     """Steps of ``MINIMUM_UPDATES`` of one member."""
     return MINIMUM_UPDATES[env] * ENVIRONMENTS[env]["num_envs"] * ENVIRONMENTS[env]["num_steps"]
-
-
-def spread(side: list[dict[str, Any]], name: str) -> tuple[float, float, float] | None:
-    """Median, least and greatest of a figure, None if a measurement failed."""
-    values = [measurement[name] for measurement in side if name in measurement]
-    if not values or len(values) < len(side):
-        return None
-    return statistics.median(values), min(values), max(values)
 
 
 def table_row(row: dict[str, Any]) -> str:

@@ -47,6 +47,13 @@ def at_least(name: str, values: Sequence[float], bound: float, kind: Kind = "bou
     return Row(name, *estimate, len(values), bound, kind, verdict)
 
 
+def at_most(name: str, values: Sequence[float], bound: float, kind: Kind = "bound") -> Row:
+    """An interquartile mean over seeds that must not exceed a bound."""
+    estimate = interquartile_interval(np.asarray(values))
+    verdict = "holds" if estimate.value <= bound else "falls short"
+    return Row(name, *estimate, len(values), bound, kind, verdict)
+
+
 def not_worse(name: str, values: Sequence[float], peer: Sequence[float]) -> Row:
     """An interquartile mean whose interval must not lie below the peer's."""
     ours, theirs = interquartile_interval(np.asarray(values)), interquartile_interval(np.asarray(peer))

@@ -253,6 +253,72 @@ def with_target(learner: Learner, parameters: Callable[[PyTree], PyTree], rate: 
     return on_inner(learner, init, update)
 
 
+WORST = -3e38
+"""a score before there is any: finite, since what is not finite freezes a member"""
+
+
+class BestState(NamedTuple):
+    calls: Shared
+    inner: PyTree
+    key: Key
+    """of all scores, so that they are of the same cases"""
+    best: PyTree
+    score: jax.Array
+
+
+def keep_best(
+    learner: Learner,
+    score: Callable[[PyTree, Key], jax.Array],
+    period: int,
+    parameters: Callable[[PyTree], PyTree] = lambda state: state.params,
+    with_parameters: Callable[[PyTree, PyTree], PyTree] = lambda state, params: state._replace(params=params),
+) -> Learner:
+    """Scores the parameters after every ``period``-th update and is judged by the best ones so far.
+
+    Learning goes on from the latest parameters; only ``policy`` takes the best. Every score of a member is taken with
+    the same key. Metrics: ``score`` of the latest and ``best_score``, where there was one.
+
+    Laws: ``best_score`` never falls; with ``period=1`` it is the greatest of all scores; updates are those of
+    ``learner``.
+
+    Args:
+        score: ``(parameters, key) -> []``, greater is better; NaN is never best.
+        parameters, with_parameters: read and write what is kept in the learner's state.
+    """
+
+    def init(key):
+        inner_key, score_key = jax.random.split(key)
+        inner = learner.init(inner_key)
+        return BestState(Shared(jnp.int32(0)), inner, score_key, parameters(inner), jnp.float32(WORST))
+
+    def update(state, batch, key):
+        inner, metrics = learner.update(state.inner, batch, key)
+        latest, calls = parameters(inner), state.calls.value + 1
+
+        def judge(best, best_score):
+            value = score(latest, state.key)
+            better = value > best_score
+            kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), latest, best)
+            best_score = jnp.where(better, value, best_score)
+            return kept, best_score, value, jnp.float32(1)
+
+        def skip(best, best_score):
+            return best, best_score, jnp.float32(0), jnp.float32(0)
+
+        best, best_score, value, weight = jax.lax.cond(calls % period == 0, judge, skip, state.best, state.score)
+        seen = (best_score > WORST) * weight
+        metrics = metrics | {
+            "score": Average(value, weight),
+            "best_score": Average(jnp.where(seen > 0, best_score, 0), seen),
+        }
+        return BestState(Shared(calls), inner, state.key, best, best_score), metrics
+
+    def policy(state, obs, key, greedy):
+        return learner.policy(with_parameters(state.inner, state.best), obs, key, greedy)
+
+    return Learner(init, update, lambda state: learner.behaviour(state.inner), policy)
+
+
 def on_inner(learner: Learner, init, update) -> Learner:
     """A learner with the behaviour of ``learner``, whose state is kept in the field ``inner`` of the new one."""
     return Learner(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxrl.core.types import Behaviour, Key, Learner, Metrics, Policy, PyTree
@@ -19,21 +20,47 @@ def descend(
     loss: Callable[[PyTree, PyTree, Key], tuple[jax.Array, Metrics]],
     optimiser: optax.GradientTransformation,
     policy: Policy,
+    microbatch_size: int | None = None,
 ) -> Learner:
     """One step of ``optimiser`` on ``loss(params, batch, key) -> (loss, metrics)``; behaves by ``policy``.
 
     While acting, ``extras`` has ``log_prob``, and ``policy_action``: the action before ``policy.decode``, which is what
     ``policy.log_prob`` is to be asked about.
 
-    Law: the parameters after an update are ``optax.apply_updates(params, optimiser.update(grad loss)[0])``.
+    Law: the parameters after an update are ``optax.apply_updates(params, optimiser.update(grad loss)[0])``, whatever
+    ``microbatch_size`` is, for losses that are means over rows and use no key.
+
+    Args:
+        microbatch_size: at most so many rows of a batch ``[B, ...]`` are differentiated together, as few as make equal
+            parts, and the parts' gradients averaged: for what they need to stay in a cache. All at once by default.
     """
+
+    def value_and_gradient(params, batch, key):
+        function = jax.value_and_grad(loss, has_aux=True)
+        rows = jax.tree.leaves(batch)[0].shape[0]
+        parts = (
+            1
+            if microbatch_size is None
+            else next(n for n in range(1, rows + 1) if rows <= n * microbatch_size and rows % n == 0)
+        )
+        if parts == 1:
+            return function(params, batch, key)
+
+        def add(total, inputs):
+            return jax.tree.map(jnp.add, total, function(params, *inputs)), None
+
+        split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch)
+        shapes = jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], split), key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zeros, (split, jax.random.split(key, parts)))
+        return jax.tree.map(lambda leaf: leaf / parts, total)
 
     def init_state(key):
         params = init(key)
         return TrainState(params, optimiser.init(params))
 
     def update(state, batch, key):
-        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        (value, metrics), gradient = value_and_gradient(state.params, batch, key)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         return TrainState(optax.apply_updates(state.params, updates), optimiser_state), metrics | {"loss": value}
 

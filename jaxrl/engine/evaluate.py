@@ -16,6 +16,7 @@ def evaluate(
     episodes: int,
     max_steps: int,
     batch: int | None = None,
+    env_params_axes: Any = None,
 ) -> dict[str, jax.Array]:
     """Mean return and length of ``episodes`` episodes of each of ``M`` members.
 
@@ -27,14 +28,16 @@ def evaluate(
         episodes: per member.
         batch: episodes of a member run at once (``B``), a divisor of ``episodes``; all by default. Less memory,
             more time.
+        env_params_axes: the member axis of each leaf of ``env_params``, 0 or None; by default all members share them.
 
     Returns:
         ``evaluation_return[M]`` and ``evaluation_length[M]``.
     """
     batch = batch or episodes
-    reset = jax.vmap(jax.vmap(env.reset_env, in_axes=(0, None)), in_axes=(0, None))
-    step_env = jax.vmap(jax.vmap(env.step_env, in_axes=(0, 0, 0, None)), in_axes=(0, 0, 0, None))
-    is_truncated = jax.vmap(jax.vmap(env.is_truncated, in_axes=(0, None)), in_axes=(0, None))
+    axes = env_params_axes
+    reset = jax.vmap(jax.vmap(env.reset_env, in_axes=(0, None)), in_axes=(0, axes))
+    step_env = jax.vmap(jax.vmap(env.step_env, in_axes=(0, 0, 0, None)), in_axes=(0, 0, 0, axes))
+    is_truncated = jax.vmap(jax.vmap(env.is_truncated, in_axes=(0, None)), in_axes=(0, axes))
     fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
 
     def one_batch(keys):

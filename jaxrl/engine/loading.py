@@ -18,14 +18,24 @@ from jaxrl.core.types import Algorithm, AlgorithmState
 from jaxrl.engine import checkpoint
 from jaxrl.engine.figures import judged_metric
 from jaxrl.engine.hosts import Process
-from jaxrl.engine.population import Layout, Population, populate, variants_of
+from jaxrl.engine.layout import Layout
+from jaxrl.engine.population import (
+    Instance,
+    Population,
+    checked_env_fields,
+    instance_shapes,
+    populate,
+    variants_of,
+)
 from jaxrl.engine.program import FINITE, MemberState, Program
 from jaxrl.engine.run_directory import read_metrics, shortened
 from jaxrl.engine.transfer import gather, gathered_shapes, select_members
 from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
-REQUEST_KEYS = ("algorithm", "config", "env", "env_settings", "env_params", "seeds", "updates", "keep", "processes")
+REQUEST_KEYS = (
+    "algorithm", "config", "env", "env_settings", "env_params", "env_variants", "seeds", "updates", "keep", "processes",
+)  # fmt: skip
 """what of a request it takes to build a run again"""
 
 
@@ -37,7 +47,7 @@ class LoadedRun:
         directory: where it was read from.
         request: what was asked for, the ``request`` of ``config.json``.
         config: the algorithm's dataclass; a swept hyperparameter is a vector ``[configs]``.
-        env, env_params: the environment it was trained in, rebuilt.
+        env, env_params: the environment it was trained in, rebuilt; the parameters are those that all members share.
         population: the members in the checkpoint: numbers, seeds, hyperparameters ``[M]``.
         state: their states on the host, leaves ``[M, ...]``.
         updates: how many updates they have done, of ``request["updates"]``.
@@ -70,7 +80,7 @@ class LoadedRun:
         """
         places = np.flatnonzero(self.members == member)
         if not len(places):
-            total = variants_of(self.config) * len(self.request["seeds"])
+            total = variants_of(self.config, self.request["env_variants"]) * len(self.request["seeds"])
             allowed = f"must be within 0 .. {total - 1}"
             if len(self.members) < total:
                 allowed = f"must be one of those not given up: {shortened(self.members.tolist())}"
@@ -81,6 +91,11 @@ class LoadedRun:
         """The algorithm's dataclass with the hyperparameters of one member, all scalars."""
         place = self.place(member)
         return jax.tree.map(lambda leaf: leaf[place].item(), self.population.config)
+
+    def member_env_params(self, member: int) -> Any:
+        """The environment's parameters of one member."""
+        place = self.place(member)
+        return jax.tree.map(lambda leaf: leaf[place], self.population.instances).env_params(self.env_params)
 
     def member_state(self, member: int) -> AlgorithmState:
         """The algorithm's state of one member."""
@@ -93,7 +108,7 @@ class LoadedRun:
 
     def algorithm(self, member: int) -> Algorithm:
         """The functions of one member's algorithm."""
-        return self.member(member).make(self.env, self.env_params, self.request["updates"])
+        return self.member(member).make(self.env, self.member_env_params(member), self.request["updates"])
 
     def policy(self, member: int) -> Callable[..., Any]:
         """``(obs[N, ...], key, greedy=True) -> action[N, ...]`` of one trained member; made to be jitted."""
@@ -248,8 +263,9 @@ def rebuild(directory: Path, request: dict[str, Any], algorithm: Any, env: Envir
     common = set.intersection(*(set(checkpoint.complete(store)) for store in stores))
     if not common:
         raise UserError(f"directory={str(directory)!r}: has no checkpoint yet; the first one comes with the training")
-    population = populate(config, request["seeds"])
-    one = population_shapes(config, env, env_params, request["updates"])
+    env_fields = checked_env_fields(env_params, request["env_variants"])
+    population = populate(config, request["seeds"], env_fields)
+    one = population_shapes(Instance(config, env_fields), env, env_params, request["updates"])
 
     def share(process: int, updates: int) -> Population:
         """A process's members that were still in training after so many updates."""
@@ -339,15 +355,15 @@ def kept(directory: Path, updates: int, last: int) -> np.ndarray:
     return np.sort(later.loc[later["updates"] == later["updates"].min(), "member"].to_numpy())
 
 
-def population_shapes(config: Any, env: Environment, env_params: Any, updates: int) -> MemberState:
+def population_shapes(instances: Instance, env: Environment, env_params: Any, updates: int) -> MemberState:
     """Shapes of the state of one-member population as the training program makes it, leaves ``[1, ...]``."""
 
-    def make(config):
-        return config.make(env, env_params, updates)
+    def make(instance):
+        return instance.config.make(env, instance.env_params(env_params), updates)
 
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("member",))
     program = Program(make, env, env_params, mesh, evaluation_episodes=1, evaluation_batch=1, evaluation_steps=None)
-    configs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1,), np.float32), config)
+    configs = instance_shapes(instances, (1,))
     keys = jax.eval_shape(lambda: random.key(0)[None])
     start = jax.vmap(program.start, out_axes=program.axes(configs, keys))
     return jax.eval_shape(start, configs, keys)

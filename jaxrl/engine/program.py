@@ -30,11 +30,15 @@ class MemberState(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What is fixed for a whole run. ``make(config) -> Algorithm`` is called inside the trace, once per member."""
+    """What is fixed for a whole run. ``make(instance) -> Algorithm`` is called inside the trace, once per member.
+
+    In its functions ``config`` is an ``Instance``.
+    """
 
     make: Callable[[Any], Algorithm]
     env: Environment
     env_params: Any
+    """those that all members share"""
     mesh: Mesh
     evaluation_episodes: int
     evaluation_batch: int
@@ -96,11 +100,12 @@ class Program:
             return evaluate(
                 policy,
                 self.env,
-                self.env_params,
+                config.env_params(self.env_params),
                 keys,
                 self.evaluation_episodes,
                 max_steps,
                 self.evaluation_batch,
+                config.env_params_axes(self.env_params),
             )
 
         return self.sharded(judge, (0, axes, 0), 0).lower(config, state, keys).compile()

@@ -2,23 +2,29 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from gymnax.environments.environment import Environment
 from jax.sharding import Mesh
 
-from jaxrl.core import random
-from jaxrl.engine.hosts import Process, this_process
-from jaxrl.engine.memory import available_bytes, peak_bytes, tree_bytes
-from jaxrl.engine.population import Layout, Population, checked_seeds, plan, populate, population_size, readable
+from jaxrl.engine.hosts import this_process
+from jaxrl.engine.layout import Layout, lay_out, readable
+from jaxrl.engine.population import (
+    Instance,
+    Population,
+    checked_env_fields,
+    checked_seeds,
+    populate,
+    population_size,
+)
 from jaxrl.engine.program import FINITE, Program
 from jaxrl.engine.run_directory import RunDirectory
+from jaxrl.engine.schedule import check_evaluation, evaluation_schedule, whole_updates
 from jaxrl.engine.sinks import Sink, metric_names
 from jaxrl.engine.transfer import Groups, select_members
 from jaxrl.envs import make as make_env
@@ -88,6 +94,7 @@ def train(
     evaluation_batch: int | None = None,
     env_settings: Mapping[str, Any] | None = None,
     env_params: Any = None,
+    env_variants: Mapping[str, Any] | None = None,
     directory: str | Path | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -113,6 +120,8 @@ def train(
         evaluation_batch: how many of these run at once; all by default.
         env_settings: arguments of ``jaxrl.envs.make``, for an ``env`` given by its id.
         env_params: parameters of the environment, its own by default.
+        env_variants: fields of these that differ between variants, each ``C`` values: variant ``i`` has value ``i`` of
+            each, and of the config's vectors. So many environments are one program, as many hyperparameters are.
         directory: where metrics and checkpoints go; without one nothing is written.
         resume: go on from the directory's last checkpoint. With False a directory that holds a run is refused.
         overwrite: delete the run that the directory holds.
@@ -142,7 +151,8 @@ def train(
     env = make_env(env, **env_settings) if isinstance(env, str) else env
     env_params = env.default_params if env_params is None else env_params
     config.check(env, env_params)
-    members = population_size(config, seeds)
+    env_fields = checked_env_fields(env_params, env_variants)
+    members = population_size(config, seeds, env_fields)
     steps_per_update = config.make(env, env_params, updates=1).steps_per_update
     updates = whole_updates(steps, updates, steps_per_update)
     schedule = evaluation_schedule(evaluate_every, updates, steps_per_update)
@@ -151,8 +161,8 @@ def train(
     if max_steps is None and evaluate_every != 0:
         raise InvalidArgument("evaluate_every", evaluate_every, "must be 0: episodes of this environment have no limit")
 
-    def make(config):
-        return config.make(env, env_params, updates)
+    def make(instance):
+        return instance.config.make(env, instance.env_params(env_params), updates)
 
     devices = list(mesh.devices.flat) if mesh is not None else jax.local_devices()
     process = this_process()
@@ -160,8 +170,8 @@ def train(
         raise InvalidArgument(
             "keep", keep, f"must be None with {process.count} processes: each sees its own members only"
         )
-    layout, state_bytes = lay_out(make, config, process, members, devices, tile)
-    population = populate(config, seeds).take(np.array(process.share(members)))
+    layout, state_bytes = lay_out(make, Instance(config, env_fields), process, members, devices, tile)
+    population = populate(config, seeds, env_fields).take(np.array(process.share(members)))
     program = Program(
         make,
         env,
@@ -179,6 +189,7 @@ def train(
             "env": env_name,
             "env_settings": env_settings,
             "env_params": repr(env_params),
+            "env_variants": {name: field.tolist() for name, field in env_fields.items()},
             "seeds": list(dict.fromkeys(int(seed) for seed in checked_seeds(seeds))),
             "updates": updates,
             "schedule": [schedule[0], len(schedule)],
@@ -341,40 +352,6 @@ def by_member(members: pd.DataFrame, tables: list[pd.DataFrame]) -> dict[str, np
 # --- what is asked for ------------------------------------------------------------------------------------------
 
 
-def whole_updates(steps: int | None, updates: int | None, steps_per_update: int) -> int:
-    """The number of updates that ``steps`` or ``updates`` ask for."""
-    if steps is not None and updates is None:
-        name, value, count = "steps", steps, -(-steps // steps_per_update)
-    elif updates is not None and steps is None:
-        name, value, count = "updates", updates, updates
-    else:
-        raise InvalidArgument("steps", steps, "give either steps or updates")
-    if value < 1:
-        raise InvalidArgument(name, value, "must be at least 1")
-    if count >= 2**31:
-        raise InvalidArgument(name, value, f"must be less than 2**31 updates of {steps_per_update} steps")
-    return count
-
-
-def evaluation_schedule(every: int | None, updates: int, steps_per_update: int) -> list[int]:
-    """The updates after which metrics are reported, ascending; the last is ``updates``."""
-    if every is not None and every < 0:
-        raise InvalidArgument("evaluate_every", every, "must be a number of environment steps, or 0 for never")
-    if every == 0:
-        return [updates]
-    interval = -(-updates // 10) if every is None else -(-every // steps_per_update)
-    return [*range(interval, updates, interval), updates]
-
-
-def planned_evaluations(
-    config: Any, env: str, env_settings: Mapping[str, Any], steps: int, evaluate_every: int | None
-) -> int:
-    """How many evaluations ``train`` makes of the same arguments."""
-    made = make_env(env, **env_settings)
-    steps_per_update = config.make(made, made.default_params, updates=1).steps_per_update
-    return len(evaluation_schedule(evaluate_every, whole_updates(steps, None, steps_per_update), steps_per_update))
-
-
 def chunk_length(seconds_per_update: float | None, groups: int) -> int:
     """Updates until the host looks again, from how long one of all groups takes; a single one to find that out.
 
@@ -383,29 +360,6 @@ def chunk_length(seconds_per_update: float | None, groups: int) -> int:
     if seconds_per_update is None:
         return 1
     return max(1, round(CHUNK_SECONDS * max(1, groups / 8) / seconds_per_update))
-
-
-def check_evaluation(episodes: int, batch: int | None) -> None:
-    if episodes < 1:
-        raise InvalidArgument("evaluation_episodes", episodes, "must be at least 1; evaluate_every=0 judges never")
-    if batch is not None and (batch < 1 or episodes % batch):
-        raise InvalidArgument("evaluation_batch", batch, f"must divide evaluation_episodes={episodes}")
-
-
-def lay_out(
-    make: Any, config: Any, process: Process, members: int, devices: list[Any], tile: int | None
-) -> tuple[Layout, int]:
-    """The layout of a process's members that the estimated memory allows, and the bytes of one member's state."""
-    config = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.float32), config)
-    state = jax.eval_shape(lambda config, key: make(config).init(key), config, jax.eval_shape(random.key, 0))
-    state_bytes = tree_bytes(state)
-    work_bytes = peak_bytes(lambda config, state: make(config).update(state), config, state)
-    on_cpu = devices[0].platform == "cpu"
-    memory = available_bytes(devices[0]) * (1 if on_cpu else len(devices))
-    # planned for the largest share, so that all processes have the same tile and round alike
-    largest = len(process._replace(index=0).share(members))
-    layout = plan(largest, len(devices), state_bytes, work_bytes, memory, tile, on_cpu)
-    return replace(layout, members=len(process.share(members))), state_bytes
 
 
 def plain(value: Any) -> Any:
@@ -423,11 +377,15 @@ def member_table(population: Population) -> pd.DataFrame:
         for name in config.__dataclass_fields__
         if isinstance(getattr(config, name), np.ndarray)
     }
+    # A field that is an array with one value throughout was given as a number.
+    flat = {name: field.reshape(population.size, -1) for name, field in population.env_fields.items()}
+    numbers = {f"env.{name}": field[:, 0] for name, field in flat.items() if (field == field[:, :1]).all()}
     return pd.DataFrame(
         {
             "member": population.member,
             "config": population.config_index,
             "seed": population.seed,
             **hyperparameters,
+            **numbers,
         }
     )

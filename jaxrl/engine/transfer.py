@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from jaxrl.engine.population import Layout, Population
+from jaxrl.engine.layout import Layout
+from jaxrl.engine.population import Population
 from jaxrl.engine.program import Program, member_axes
 
 
@@ -34,7 +35,7 @@ class Groups:
     def place(cls, program: Program, layout: Layout, population: Population, root_seed: int) -> "Groups":
         """The configs and keys of a population on the devices; states come later."""
         keys = population.keys(root_seed)
-        configs = [scatter(program, layout, population.config, g) for g in range(layout.groups)]
+        configs = [scatter(program, layout, population.instances, g) for g in range(layout.groups)]
         group_keys = [scatter(program, layout, keys, g) for g in range(layout.groups)]
         return cls(program, layout, population, root_seed, configs, group_keys, [])
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 
 def orthogonal(scale: float = 1.0) -> Callable[..., jax.Array]:
@@ -33,3 +34,29 @@ def orthogonal(scale: float = 1.0) -> Callable[..., jax.Array]:
         return (scale * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
     return init
+
+
+fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""U(-1, 1) / sqrt(fan in): what PyTorch starts its dense layers from; a third of LeCun's variance."""
+
+
+class FanInDense(nn.Module):
+    """A dense layer whose weights and biases both start from U(-1, 1) / sqrt(fan in), as PyTorch's do.
+
+    Attributes:
+        features: size of the output.
+        bias: a constant that the biases start from instead.
+    """
+
+    features: int
+    bias: float | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        bound = x.shape[-1] ** -0.5
+
+        def uniform(key, shape, dtype=jnp.float32):
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        bias = uniform if self.bias is None else nn.initializers.constant(self.bias)
+        return nn.Dense(self.features, kernel_init=fan_in_uniform, bias_init=bias)(x)

@@ -6,14 +6,36 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxrl.networks.initialisers import orthogonal
+from jaxrl.networks.initialisers import FanInDense, orthogonal
+
+
+@jax.custom_vjp
+def elu(x: jax.Array) -> jax.Array:
+    """``x`` above 0, ``exp(x) - 1`` below (Clevert et al. 2016).
+
+    Half the cost of ``expm1``, whose precision next to 0 a network has no use for, and its gradient is a function of
+    the output, which the next layer keeps anyway.
+    """
+    return jnp.maximum(x, jnp.exp(jnp.minimum(x, 0)) - 1)
+
+
+def _elu_forward(x):
+    y = elu(x)
+    return y, y
+
+
+def _elu_backward(y, cotangent):
+    return (cotangent * jnp.minimum(y + 1, 1),)
+
+
+elu.defvjp(_elu_forward, _elu_backward)
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
     "relu": nn.relu,
     "swish": nn.swish,
     "gelu": nn.gelu,
-    "elu": nn.elu,
+    "elu": elu,
 }
 
 
@@ -22,17 +44,20 @@ class MLP(nn.Module):
 
     Attributes:
         rank: number of axes of one observation; 1 for ``[..., features]``.
+        orthogonal: start from orthogonal weights and no biases; else from ``FanInDense``'s.
     """
 
     sizes: Sequence[int]
     activation: str = "tanh"
     rank: int = 1
+    orthogonal: bool = True
 
     @nn.compact
     def __call__(self, x):
         x = x.astype(jnp.float32).reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.sizes:
-            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=orthogonal(2**0.5))(x))
+            dense = nn.Dense(size, kernel_init=orthogonal(2**0.5)) if self.orthogonal else FanInDense(size)
+            x = ACTIVATIONS[self.activation](dense(x))
         return x
 
 

@@ -67,6 +67,23 @@ def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, 
     return Policy(init, noise, sample, log_prob, mode)
 
 
+def deterministic(init: Callable[[Key], PyTree], act: Callable[[PyTree, PyTree], PyTree]) -> Policy:
+    """The action ``act(params, obs)`` and no other, for learners that need no likelihood: log-probabilities are 0."""
+
+    def noise(key, shape):
+        del key
+        return jnp.zeros((*shape, 0))
+
+    def sample(params, obs, noise):
+        action = act(params, obs)
+        return action, jnp.zeros(noise.shape[:-1])
+
+    def log_prob(params, obs, action, key):
+        raise TypeError("a deterministic policy has no likelihood")
+
+    return Policy(init, noise, sample, log_prob, act)
+
+
 def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the action clipped into the box; likelihoods stay those of the unclipped action."""
     return policy._replace(decode=lambda action: jnp.clip(policy.decode(action), low, high))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxrl import UserError
-from jaxrl.engine.population import plan
+from jaxrl.engine.layout import plan
 from jaxrl.engine.sinks import Sink
 
 GIB = 2**30
@@ -52,7 +52,7 @@ def nothing_compiled(monkeypatch):
 
 
 def test_an_over_size_request_is_refused_with_the_numbers_before_compiling(run, nothing_compiled, monkeypatch):
-    monkeypatch.setattr("jaxrl.engine.train.available_bytes", lambda device: 2**20)
+    monkeypatch.setattr("jaxrl.engine.layout.available_bytes", lambda device: 2**20)
     with pytest.raises(UserError, match=r"1000 members need about \S+ MiB: .* of state each.* 1 MiB are available"):
         run(seeds=1000)
 
