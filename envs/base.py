@@ -119,6 +119,13 @@ def unwrapped(env: Environment) -> Environment:
     return env
 
 
+def check_params(env: Environment, params: Any) -> None:
+    """Raises what an environment's own `check_params(params)` raises, if it has one: of values that make no sense."""
+    check = getattr(unwrapped(env), "check_params", None)
+    if check is not None:
+        check(params)
+
+
 def reward_shape(env: Environment) -> tuple[int, ...]:
     """Shape of one reward: `()`, or `(objectives,)` for an environment with vector rewards."""
     return getattr(env, "reward_shape", ())

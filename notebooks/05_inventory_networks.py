@@ -27,7 +27,7 @@ import os
 
 QUICK = os.environ.get("JAXRL_QUICK") == "1"  # tiny sizes, for the tests
 LEAD_TIMES, UNDERAGES = ((1, 2), (4.0, 9.0)) if QUICK else ((1, 2, 3, 4), (4.0, 9.0, 19.0, 39.0))
-BATCH, UPDATES, NETWORK_UPDATES = (16, 20, 20) if QUICK else (128, 1_500, 1_500)
+BATCH, UPDATES, NETWORK_UPDATES = (16, 20, 20) if QUICK else (128, 1_500, 1_000)
 SCENARIOS, PERIODS, WARM_UP = (32, 120, 40) if QUICK else (2_048, 400, 100)  # of the tests
 
 # %%
@@ -86,36 +86,37 @@ def capped_base_stock(obs, level, cap):
     return jnp.clip(level - obs.sum(axis=-1, keepdims=True), 0, cap)
 
 
+# %%
 def draw_stock(axis, states, node, name):
     """Stock at the start of each period: on hand, in transit on top of it, and demand that waits below 0."""
     inventory = states.inventory[:-1, node]
     edges = np.arange(len(inventory) + 1) - 0.5
     on_hand = np.maximum(inventory[:, 0], 0)
     axis.stairs(on_hand, edges, fill=True, color="C0", label="on hand")
-    axis.stairs(
-        on_hand + inventory[:, 1:].sum(axis=1), edges, baseline=on_hand, fill=True, color="C0", alpha=0.35, label="in transit"
-    )
+    total = on_hand + inventory[:, 1:].sum(axis=1)
+    axis.stairs(total, edges, baseline=on_hand, fill=True, color="C0", alpha=0.35, label="in transit")
     if (inventory[:, 0] < 0).any():
         axis.stairs(np.minimum(inventory[:, 0], 0), edges, fill=True, color="C3", label="waiting")
     axis.set(ylabel=f"{name}\nunits", xlim=(edges[0], edges[-1]))
 
 
-def draw_demand(axis, states, store, source):
-    """Demand that was met and that was not, and the orders."""
-    demand = states.last.demand[1:, store]
-    met = np.minimum(demand, np.maximum(states.inventory[:-1, store - env.network.stores, 0], 0))
+def draw_demand(axis, states):
+    """Demand of a single store that was met and that was not, and its orders."""
+    demand = states.last.demand[1:, 0]
+    met = np.minimum(demand, states.inventory[:-1, 0, 0])
     edges = np.arange(len(demand) + 1) - 0.5
     axis.stairs(met, edges, fill=True, color="C2", alpha=0.5, label="demand met")
     axis.stairs(demand, edges, baseline=met, fill=True, color="C3", label="demand lost")
-    axis.stairs(states.last.shipments[1:, source], edges, baseline=None, color="black", label="ordered")
+    axis.stairs(states.last.shipments[1:, 0], edges, baseline=None, color="black", label="ordered")
     axis.set(ylabel="units a period")
 
 
+# %%
 heuristic = lambda obs, key: capped_base_stock(obs, capped.level, capped.cap)
 episode = episode_recorder(heuristic, env, params, steps=80)(jax.random.key(2))
 figure, axes = plt.subplots(3, 1, figsize=(9, 5.4), sharex=True)
 draw_stock(axes[0], episode.states, 0, "stock")
-draw_demand(axes[1], episode.states, 0, 0)
+draw_demand(axes[1], episode.states)
 axes[2].bar(np.arange(episode.length), -episode.rewards, width=1, color="C7")
 axes[2].axhline(-episode.rewards.mean(), color="black", linewidth=1)
 axes[2].set(ylabel="cost a period", xlabel="period")
@@ -376,7 +377,9 @@ figure, axes = plt.subplots(4, 1, figsize=(9, 6.4), sharex=True)
 for node, (axis, name) in enumerate(zip(axes, ("warehouse", "store 0", "store 1", "store 2"))):
     draw_stock(axis, episode.states, node, name)
 handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-axes[0].legend(handles.values(), handles.keys(), frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97))
+axes[0].legend(
+    handles.values(), handles.keys(), frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97)
+)
 axes[-1].set_xlabel("period")
 plt.show()
 # %% [markdown]

@@ -132,6 +132,10 @@ class InventoryNetwork(Environment):
         self.window, self.env_id, self.lean = window, env_id, lean
         self._params = checked(params, network)
 
+    def check_params(self, params: InventoryParams) -> None:
+        """Raises InvalidArgument for parameters that do not fit the network or make no sense."""
+        checked(params, self.network)
+
     # --- one period --------------------------------------------------------------------------------------------
 
     def ship(self, inventory: jax.Array, orders: jax.Array) -> jax.Array:
@@ -269,7 +273,7 @@ class InventoryNetwork(Environment):
             past_demand=parts["past_demand"].reshape(*leading, network.stores, self.window),
             calendar=parts["calendar"],
             holding=params.holding,
-            underage=parts["underage"] if "underage" in parts else params.underage,
+            underage=parts.get("underage", jnp.asarray(params.underage)),
             lead_time=parts.get("lead_time", jnp.asarray(params.lead_time, jnp.float32)),
             demand_mean=params.demand_mean,
             demand_std=params.demand_std,

@@ -119,6 +119,8 @@ def checked_env_fields(env_params: Any, variants: Mapping[str, Any] | None) -> d
         shape, dtype = np.shape(default), jnp.result_type(default)
         try:
             array = np.asarray(values, dtype)
+            if (array != np.asarray(values)).any() and np.issubdtype(dtype, np.integer):
+                raise ValueError("not whole")
             if array.ndim == 1:
                 array = array.reshape(-1, *([1] * len(shape)))
             fields[name] = np.broadcast_to(array, (len(array), *shape))

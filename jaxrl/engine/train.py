@@ -21,12 +21,14 @@ from jaxrl.engine.population import (
     checked_seeds,
     populate,
     population_size,
+    variants_of,
 )
 from jaxrl.engine.program import FINITE, Program
 from jaxrl.engine.run_directory import RunDirectory
 from jaxrl.engine.schedule import check_evaluation, evaluation_schedule, whole_updates
 from jaxrl.engine.sinks import Sink, metric_names
 from jaxrl.engine.transfer import Groups, select_members
+from jaxrl.envs import check_params
 from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument
 
@@ -152,6 +154,9 @@ def train(
     env_params = env.default_params if env_params is None else env_params
     config.check(env, env_params)
     env_fields = checked_env_fields(env_params, env_variants)
+    for variant in range(variants_of(config, env_fields)) if env_fields else ():
+        own = {name: field[variant] for name, field in env_fields.items()}
+        check_params(env, Instance(config, own).env_params(env_params))
     members = population_size(config, seeds, env_fields)
     steps_per_update = config.make(env, env_params, updates=1).steps_per_update
     updates = whole_updates(steps, updates, steps_per_update)

@@ -83,7 +83,12 @@ def evaluation_keys(keys: jax.Array, evaluation: int) -> jax.Array:
 
 def scatter(program: Program, layout: Layout, tree: Any, group: int) -> Any:
     """One group of leaves ``[members, ...]``, spread over the devices."""
-    return program.place(select_members(tree, layout.indices(group)), member_axes(tree))
+    axes, chosen = member_axes(tree), select_members(tree, layout.indices(group))
+    # A program takes its state over, so what all members share is a buffer of its own in each group.
+    own = jax.tree.map(
+        lambda axis, leaf: jax.tree.map(jnp.copy, leaf) if axis is None else leaf, axes, chosen, is_leaf=is_none
+    )
+    return program.place(own, axes)
 
 
 def select_members(tree: Any, index: np.ndarray | int) -> Any:

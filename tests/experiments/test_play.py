@@ -51,7 +51,7 @@ def test_steps_seed_and_sampling(trained_run, tmp_path, capsys):
 
 def test_default_file_is_in_the_run(trained_run, capsys, monkeypatch):
     written = []
-    monkeypatch.setattr(viewers, "write", lambda viewer, run, episodes, output: written.append(output))
+    monkeypatch.setattr(viewers, "write", lambda viewer, run, member, episodes, output: written.append(output))
     played(capsys, trained_run, "--member", 2, "--steps", 2)
     assert written == [trained_run / "play" / "member-2.gif"]
 
