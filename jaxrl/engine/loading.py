@@ -363,7 +363,7 @@ def population_shapes(instances: Instance, env: Environment, env_params: Any, up
 
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("member",))
     program = Program(make, env, env_params, mesh, evaluation_episodes=1, evaluation_batch=1, evaluation_steps=None)
-    configs = instance_shapes(instances, (1,))
+    shapes = instance_shapes(instances, (1,))
     keys = jax.eval_shape(lambda: random.key(0)[None])
-    start = jax.vmap(program.start, out_axes=program.axes(configs, keys))
-    return jax.eval_shape(start, configs, keys)
+    start = jax.vmap(program.start, out_axes=program.axes(shapes, keys))
+    return jax.eval_shape(start, shapes, keys)

@@ -30,10 +30,8 @@ class MemberState(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What is fixed for a whole run. ``make(instance) -> Algorithm`` is called inside the trace, once per member.
-
-    In its functions ``config`` is an ``Instance``.
-    """
+    """What is fixed for a whole run. ``make(instance) -> Algorithm`` is called inside the trace, once per member; an
+    ``Instance`` is what it is trained with."""
 
     make: Callable[[Any], Algorithm]
     env: Environment
@@ -45,17 +43,17 @@ class Program:
     evaluation_steps: int | None
     """longest episode while judging; None if nothing is judged"""
 
-    def start(self, config: Any, key: jax.Array) -> MemberState:
+    def start(self, instance: Any, key: jax.Array) -> MemberState:
         """The initial state of one member."""
-        state = self.make(config).init(key)
-        shapes = jax.eval_shape(lambda s: as_averages(self.make(config).update(s)[1]), state)
+        state = self.make(instance).init(key)
+        shapes = jax.eval_shape(lambda s: as_averages(self.make(instance).update(s)[1]), state)
         totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return MemberState(strong(state), jnp.int32(FINITE), totals)
 
-    def advance(self, config: Any, state: MemberState, update: jax.Array) -> MemberState:
+    def advance(self, instance: Any, state: MemberState, update: jax.Array) -> MemberState:
         """One update of one member, whose learner stays as it was if the new one is not finite."""
         old = state.algorithm
-        new, metrics = self.make(config).update(old)
+        new, metrics = self.make(instance).update(old)
         healthy = (state.frozen_at == FINITE) & all_finite(new.learner)
         # The source is let go on: it is large where there is a replay buffer, and a frozen learner reads it no more.
         learner = jax.tree.map(lambda a, b: jnp.where(healthy, a, b), unshared(new.learner), unshared(old.learner))
@@ -63,57 +61,57 @@ class Program:
         totals = jax.tree.map(jnp.add, state.totals, as_averages(metrics))
         return MemberState(new._replace(learner=reshared(learner, new.learner)), frozen_at, totals)
 
-    def compiled_start(self, config: Any, keys: jax.Array) -> Any:
-        """``(config[G], keys[G]) -> state[G]``, compiled."""
-        axes = self.axes(config, keys)
-        return self.sharded(jax.vmap(self.start, out_axes=axes), (0, 0), axes).lower(config, keys).compile()
+    def compiled_start(self, instance: Any, keys: jax.Array) -> Any:
+        """``(instance[G], keys[G]) -> state[G]``, compiled."""
+        axes = self.axes(instance, keys)
+        return self.sharded(jax.vmap(self.start, out_axes=axes), (0, 0), axes).lower(instance, keys).compile()
 
-    def compiled_advance(self, config: Any, state: Any) -> Any:
-        """``(config[G], state[G], start, count, fresh) -> state[G]`` after ``count`` more updates, compiled.
+    def compiled_advance(self, instance: Any, state: Any) -> Any:
+        """``(instance[G], state[G], start, count, fresh) -> state[G]`` after ``count`` more updates, compiled.
 
         The state passed in is taken over. ``fresh`` begins new totals.
         """
         axes = member_axes(state)
         many = jax.vmap(self.advance, in_axes=(0, axes, None), out_axes=axes)
 
-        def run(config, state, start, count, fresh):
+        def run(instance, state, start, count, fresh):
             totals = jax.tree.map(lambda total: jnp.where(fresh, 0, total), state.totals)
             state = state._replace(totals=totals)
-            return jax.lax.fori_loop(0, count, lambda i, state: many(config, state, start + i), state)
+            return jax.lax.fori_loop(0, count, lambda i, state: many(instance, state, start + i), state)
 
         number, flag = np.int32(0), np.bool_(False)
         jitted = self.sharded(run, (0, axes, None, None, None), axes, donate=(1,))
-        return jitted.lower(config, state, number, number, flag).compile()
+        return jitted.lower(instance, state, number, number, flag).compile()
 
-    def compiled_judge(self, config: Any, state: Any, keys: Any) -> Any:
-        """``(config[G], state[G], keys[G]) -> metrics[G]`` of greedy episodes, compiled."""
+    def compiled_judge(self, instance: Any, state: Any, keys: Any) -> Any:
+        """``(instance[G], state[G], keys[G]) -> metrics[G]`` of greedy episodes, compiled."""
         axes, max_steps = member_axes(state), self.evaluation_steps
         assert max_steps is not None, "nothing is judged in this run"
 
-        def judge(config, state, keys):
-            def act(config, algorithm, obs, key):
-                return self.make(config).policy(algorithm, obs, key, greedy=True)
+        def judge(instance, state, keys):
+            def act(instance, algorithm, obs, key):
+                return self.make(instance).policy(algorithm, obs, key, greedy=True)
 
             def policy(obs, keys):
-                return jax.vmap(act, in_axes=(0, axes.algorithm, 0, 0))(config, state.algorithm, obs, keys)
+                return jax.vmap(act, in_axes=(0, axes.algorithm, 0, 0))(instance, state.algorithm, obs, keys)
 
             return evaluate(
                 policy,
                 self.env,
-                config.env_params(self.env_params),
+                instance.env_params(self.env_params),
                 keys,
                 self.evaluation_episodes,
                 max_steps,
                 self.evaluation_batch,
-                config.env_params_axes(self.env_params),
+                instance.env_params_axes(self.env_params),
             )
 
-        return self.sharded(judge, (0, axes, 0), 0).lower(config, state, keys).compile()
+        return self.sharded(judge, (0, axes, 0), 0).lower(instance, state, keys).compile()
 
-    def axes(self, config: Any, keys: Any) -> Any:
+    def axes(self, instance: Any, keys: Any) -> Any:
         """The member axis of each leaf of the state, 0 or None."""
         one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
-        return member_axes(jax.eval_shape(self.start, jax.tree.map(one, config), one(keys)))
+        return member_axes(jax.eval_shape(self.start, jax.tree.map(one, instance), one(keys)))
 
     def sharded(self, function: Callable, in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()) -> Any:
         """``jit`` of a function of members, each device running the same program on its own share of them.

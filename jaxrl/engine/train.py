@@ -231,8 +231,8 @@ def run_schedule(
     """Advances all groups in step through the schedule of evaluations."""
     clock, program = Clock(), groups.program
     members = member_table(groups.population)
-    start = clock.measure("compile", program.compiled_start, groups.configs[0], groups.keys[0])
-    groups.states = [start(*arguments) for arguments in zip(groups.configs, groups.keys)]
+    start = clock.measure("compile", program.compiled_start, groups.instances[0], groups.keys[0])
+    groups.states = [start(*arguments) for arguments in zip(groups.instances, groups.keys)]
     done, tables = 0, []
     if run is not None:
 
@@ -247,10 +247,10 @@ def run_schedule(
                 sink.say(f"resumed after {done} of {schedule[-1]} updates")
     advance = judge = None
     if done < schedule[-1]:
-        advance = clock.measure("compile", program.compiled_advance, groups.configs[0], groups.states[0])
+        advance = clock.measure("compile", program.compiled_advance, groups.instances[0], groups.states[0])
         if program.evaluation_steps is not None:
             judge = clock.measure(
-                "compile", program.compiled_judge, groups.configs[0], groups.states[0], groups.keys[0]
+                "compile", program.compiled_judge, groups.instances[0], groups.states[0], groups.keys[0]
             )
         for sink in sinks:
             sink.compiled(advance)
@@ -263,7 +263,7 @@ def run_schedule(
             before = clock.spent["train"]
             for g, state in enumerate(groups.states):
                 groups.states[g] = clock.measure(
-                    "train", advance, groups.configs[g], state, np.int32(done), np.int32(count), np.bool_(fresh)
+                    "train", advance, groups.instances[g], state, np.int32(done), np.int32(count), np.bool_(fresh)
                 )
             seconds_per_update = (clock.spent["train"] - before) / count
             done, fresh = done + count, False
@@ -279,7 +279,7 @@ def run_schedule(
         if judge is not None:
             metrics |= groups.gather(
                 [
-                    clock.measure("evaluate", judge, groups.configs[g], state, groups.evaluation_keys(g, evaluation))
+                    clock.measure("evaluate", judge, groups.instances[g], state, groups.evaluation_keys(g, evaluation))
                     for g, state in enumerate(groups.states)
                 ]
             )

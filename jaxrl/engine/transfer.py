@@ -19,7 +19,7 @@ class Groups:
     """A population on the devices, in groups that follow one another on the host.
 
     Attributes:
-        configs, keys: of each group, leaves ``[devices * tile]``.
+        instances, keys: of each group, leaves ``[devices * tile]``.
         states: of each group; empty until the population is started or restored.
     """
 
@@ -27,17 +27,17 @@ class Groups:
     layout: Layout
     population: Population
     root_seed: int
-    configs: list[Any]
+    instances: list[Any]
     keys: list[jax.Array]
     states: list[Any]
 
     @classmethod
     def place(cls, program: Program, layout: Layout, population: Population, root_seed: int) -> "Groups":
-        """The configs and keys of a population on the devices; states come later."""
+        """The instances and keys of a population on the devices; states come later."""
         keys = population.keys(root_seed)
-        configs = [scatter(program, layout, population.instances, g) for g in range(layout.groups)]
+        instances = [scatter(program, layout, population.instances, g) for g in range(layout.groups)]
         group_keys = [scatter(program, layout, keys, g) for g in range(layout.groups)]
-        return cls(program, layout, population, root_seed, configs, group_keys, [])
+        return cls(program, layout, population, root_seed, instances, group_keys, [])
 
     def state(self) -> Any:
         """The state of the whole population on the host, leaves ``[members, ...]``."""
