@@ -8,8 +8,6 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxrl.envs.inventory.data import DemandSeries
 
-from jaxrl.errors import InvalidArgument
-
 
 class Demand(NamedTuple):
     """A demand process of ``K`` stores, as pure functions.
@@ -88,12 +86,3 @@ def replay(series: DemandSeries) -> Demand:
         return features[jnp.clip(params.first_period + time, 0, features.shape[0] - 1)]
 
     return Demand(start, draw, calendar, features.shape[1])
-
-
-def check_moments(mean: Any, std: Any, correlation: float) -> None:
-    """Raises InvalidArgument for moments that no demand has."""
-    for name, value in (("demand_mean", mean), ("demand_std", std)):
-        if (jnp.asarray(value) < 0).any():
-            raise InvalidArgument(name, value, "must not be negative")
-    if not 0 <= correlation <= 1:
-        raise InvalidArgument("demand_correlation", correlation, "must be within [0, 1]")

@@ -63,6 +63,7 @@ class InventoryState(EnvState):
     """Stock on hand and in transit ``[n, P]``, the last ``W`` periods' demand ``[K, W]``, what was drawn for the
     episode, and where the demand process is."""
 
+    time: Any  # int32 []
     inventory: jax.Array
     past_demand: jax.Array
     demand: Any
@@ -227,7 +228,7 @@ class InventoryNetwork(Environment):
         )
         return self.observation(state, params), state
 
-    def step_env(self, key, state, action, params):
+    def step_env(self, key, state: Any, action, params):
         """Observation, state, reward ``[]``, terminated (never) and an empty info."""
         demand = self.demand.draw(key, state.demand, state.time, params)
         obs, state, reward = self.advance(state, action, demand, params)

@@ -83,7 +83,6 @@ def serial(
     demand_mean: float = 5.0,
     demand_std: float = 2.0,
     pipeline: int | None = None,
-    env_id: str = "inventory/serial-v0",
     lean: bool = True,
 ) -> InventoryNetwork:
     """Echelons in a row, the last one a store where demand waits; order from the most upstream one down."""
@@ -99,7 +98,9 @@ def serial(
         demand_std=demand_std,
         initial_periods=(0,) * (n - 1) + (slots,),
     )
-    return InventoryNetwork(Network(n, 1, edges, slots), normal(), params, lost=False, env_id=env_id, lean=lean)
+    return InventoryNetwork(
+        Network(n, 1, edges, slots), normal(), params, lost=False, env_id="inventory/serial-v0", lean=lean
+    )
 
 
 def one_warehouse(
@@ -109,7 +110,6 @@ def one_warehouse(
     warehouse_holding: float = 0.3,
     warehouse_lead_time: int = 3,
     demand_correlation: float = 0.5,
-    env_id: str = "inventory/one-warehouse-v0",
     lean: bool = True,
 ) -> InventoryNetwork:
     """A warehouse that serves many stores, with clipped normal demand.
@@ -133,7 +133,7 @@ def one_warehouse(
         initial_periods=(0, *(max(2, lead) for lead in lead_times[1:])),
     )
     network = Network(stores + 1, stores, edges, slots)
-    return InventoryNetwork(network, normal(), params, lost=lost, env_id=env_id, lean=lean)
+    return InventoryNetwork(network, normal(), params, lost=lost, env_id="inventory/one-warehouse-v0", lean=lean)
 
 
 def transshipment(
@@ -142,7 +142,6 @@ def transshipment(
     underage: float = 9.0,
     demand_correlation: float = 0.5,
     warehouse_lead_time: int = 3,
-    env_id: str = "inventory/transshipment-v0",
     lean: bool = True,
 ) -> InventoryNetwork:
     """A centre that keeps no stock and ships to many stores, where demand waits; normal demand, not clipped."""
@@ -160,13 +159,14 @@ def transshipment(
         initial_periods=(0, *([max(2, lead_time)] * stores)),
     )
     network = Network(stores + 1, stores, edges, slots, flow_through=(0,))
-    return InventoryNetwork(network, normal(clipped=False), params, lost=False, env_id=env_id, lean=lean)
+    return InventoryNetwork(
+        network, normal(clipped=False), params, lost=False, env_id="inventory/transshipment-v0", lean=lean
+    )
 
 
 def many_warehouses(
     lost: bool = True,
     demand_correlation: float = 0.5,
-    env_id: str = "inventory/many-warehouses-v0",
     lean: bool = True,
 ) -> InventoryNetwork:
     """Two warehouses, one near and dear and one far and cheap, that serve ten stores."""
@@ -182,7 +182,7 @@ def many_warehouses(
         demand_correlation=demand_correlation,
         initial_periods=(0, 0, *np.max(lead_times, axis=0)),
     )
-    return InventoryNetwork(network, normal(), params, lost=lost, env_id=env_id, lean=lean)
+    return InventoryNetwork(network, normal(), params, lost=lost, env_id="inventory/many-warehouses-v0", lean=lean)
 
 
 def bipartite(lead_times: np.ndarray, warehouse_lead_times: Sequence[int]) -> tuple[Network, list[int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from experiments.benchmarks.peer import ROOT, measure, peer_python, spread
+from experiments.benchmarks.peer import ROOT, comparison, failures, measure, peer_python, spread, thousands
 from experiments.results import about, about_lines, with_earlier, write_rows
 from jaxrl import use_all_cores
 
@@ -87,9 +87,6 @@ def main() -> None:
 def table_row(row: dict[str, Any]) -> str:
     """One line of the table."""
 
-    def thousands(figure):
-        return "-" if figure is None else f"{figure[0] / 1e3:,.0f}k ({figure[1] / 1e3:,.0f}-{figure[2] / 1e3:,.0f})"
-
     ours, theirs = (spread(row[side], "store_periods_per_second") for side in ("jaxrl", "alvo"))
     processor = spread(row["alvo"], "store_periods_per_processor_second")
     limit = row["limit"].get("steps_per_second")
@@ -100,9 +97,7 @@ def table_row(row: dict[str, Any]) -> str:
         thousands(ours),
         thousands(theirs),
         thousands(processor),
-        f"{ours[0] / theirs[0]:.2f}" if ours and theirs else "-",
-        f"{limit / 1e3:,.0f}k" if limit else "-",
-        f"{100 * ours[0] / limit:.0f}%" if ours and limit else "-",
+        *comparison(ours, theirs, limit),
         "-" if compile_seconds is None else f"{compile_seconds[0]:.1f}",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -128,15 +123,7 @@ def write(output: Path, rows: list[dict[str, Any]]) -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *map(table_row, rows),
     ]
-    failures = [
-        f"- {row['name']}, {side}: {measurement['failed']}"
-        for row in rows
-        for side in ("jaxrl", "alvo")
-        for measurement in row[side]
-        if "failed" in measurement
-    ]
-    if failures:
-        lines += ["", "Failed:", "", *sorted(set(failures))]
+    lines += failures(rows, lambda row: row["name"], ("jaxrl", "alvo"))
     output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 

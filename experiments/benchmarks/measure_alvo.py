@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections import defaultdict
 
 
 def main() -> None:
@@ -36,8 +37,6 @@ def measure(case: dict) -> dict:
 
     setting, method = read("settings", case["alvo_setting"]), read("policies_and_hyperparams", case["alvo_policy"])
     problem = setting["problem_params"]
-    from collections import defaultdict
-
     observation = defaultdict(lambda: None, setting["observation_params"])
     scenario = Scenario(
         case["horizon"],

@@ -5,7 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,32 @@ def peer_python(venv: Path, packages: Sequence[str]) -> str:
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return str(python)
+
+
+def thousands(figure: tuple[float, float, float] | None) -> str:
+    """Median (least-greatest) in thousands, or a dash."""
+    return "-" if figure is None else f"{figure[0] / 1e3:,.0f}k ({figure[1] / 1e3:,.0f}-{figure[2] / 1e3:,.0f})"
+
+
+def comparison(ours: Any, theirs: Any, limit: float | None) -> list[str]:
+    """Three cells of a table: the ratio of two spreads, the limit, and how much of it the first reaches."""
+    return [
+        f"{ours[0] / theirs[0]:.2f}" if ours and theirs else "-",
+        f"{limit / 1e3:,.0f}k" if limit else "-",
+        f"{100 * ours[0] / limit:.0f}%" if ours and limit else "-",
+    ]
+
+
+def failures(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str], sides: Sequence[str]) -> list[str]:
+    """Lines that say which measurements failed and why; none if none did."""
+    failed = [
+        f"- {name(row)}, {side}: {measurement['failed']}"
+        for row in rows
+        for side in sides
+        for measurement in row[side]
+        if "failed" in measurement
+    ]
+    return ["", "Failed:", "", *sorted(set(failed))] if failed else []
 
 
 def spread(side: Sequence[dict[str, Any]], name: str) -> tuple[float, float, float] | None:

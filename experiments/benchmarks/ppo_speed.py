@@ -12,7 +12,17 @@ from typing import Any
 
 import tyro
 
-from experiments.benchmarks.peer import REJAX_PACKAGES, REJAX_VENV, ROOT, measure, rejax_python, spread
+from experiments.benchmarks.peer import (
+    REJAX_PACKAGES,
+    REJAX_VENV,
+    ROOT,
+    comparison,
+    failures,
+    measure,
+    rejax_python,
+    spread,
+    thousands,
+)
 from experiments.results import about, about_lines, with_earlier, write_rows
 from jaxrl import use_all_cores
 
@@ -98,9 +108,6 @@ def table_row(row: dict[str, Any]) -> str:
     """One line of the table."""
     case, limit = row["case"], row["limit"].get("steps_per_second")
 
-    def thousands(figure):
-        return "-" if figure is None else f"{figure[0] / 1e3:,.0f}k ({figure[1] / 1e3:,.0f}-{figure[2] / 1e3:,.0f})"
-
     def plain(figure, unit=1.0):
         return "-" if figure is None else f"{figure[0] / unit:.1f}"
 
@@ -110,9 +117,7 @@ def table_row(row: dict[str, Any]) -> str:
         str(case["members"]),
         thousands(ours),
         thousands(theirs),
-        f"{ours[0] / theirs[0]:.2f}" if ours and theirs else "-",
-        f"{limit / 1e3:,.0f}k" if limit else "-",
-        f"{100 * ours[0] / limit:.0f}%" if ours and limit else "-",
+        *comparison(ours, theirs, limit),
         plain(spread(row["jaxrl"], "compile_seconds")),
         plain(spread([row["warm"]], "compile_seconds")),
         plain(spread(row["rejax"], "compile_seconds")),
@@ -158,15 +163,7 @@ def write(output: Path, rows: list[dict[str, Any]]) -> None:
         "| --- | --- |",
         *(f"| {env} | {', '.join(f'{k} {v}' for k, v in ENVIRONMENTS[env].items())}, tanh |" for env in envs),
     ]
-    failures = [
-        f"- {name_of(row)}, {side}: {measurement['failed']}"
-        for row in rows
-        for side in ("jaxrl", "rejax")
-        for measurement in row[side]
-        if "failed" in measurement
-    ]
-    if failures:
-        lines += ["", "Failed:", "", *sorted(set(failures))]
+    lines += failures(rows, name_of, ("jaxrl", "rejax"))
     output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 

@@ -23,8 +23,7 @@ from jaxrl import use_all_cores
 
 INTRODUCTION = (
     "Gaps are percentages of the optimal cost (or the bound), of fresh traces; interquartile means over seeds with 95%"
-    " bootstrap intervals, whose noise of simulation is far below them. Settings were chosen on seeds 1000 and above,"
-    " the figures are of seeds 0 and above."
+    " bootstrap intervals, whose noise of simulation is far below them. Hyperparameters were not tuned on these seeds."
 )
 RESULTS = ROOT / "docs" / "results" / "hdpo"
 LEAD_TIMES, UNDERAGES = (1, 2, 3, 4), (4.0, 9.0, 19.0, 39.0)
@@ -123,8 +122,11 @@ def known_answers() -> list[Row]:
         rows.append(exact(f"{name}: optimal cost", optimum, known[0], 1e-4))
         level = optimal.best_base_stock(lead_time, 5.0, underage)
         rows.append(exact(f"{name}: best base stock, cost", level.cost, known[1], 1e-4))
+        rows.append(exact(f"{name}: best base stock, level", level.level, known[2], 0))
         capped = optimal.best_capped_base_stock(lead_time, 5.0, underage)
         rows.append(exact(f"{name}: best capped base stock, cost", capped.cost, known[3], 1e-4))
+        rows.append(exact(f"{name}: best capped base stock, level", capped.level, known[4], 0))
+        rows.append(exact(f"{name}: best capped base stock, cap", capped.cap, known[5], 0))
     for lead_time, costs in BACKLOGGED.items():
         for underage, known in zip(UNDERAGES, costs):
             cost = optimal.backlogged_newsvendor(lead_time, 5.0, 1.6, underage).cost
@@ -256,7 +258,7 @@ def transshipment() -> Setting:
 
     instances = [(correlation, underage) for correlation in (0.0, 0.5) for underage in (4.0, 9.0)]
     return Setting(
-        title="transshipment, 5 stores, L 6, symmetry-aware",
+        title="transshipment, 5 stores, L 6, graph",
         env="inventory/transshipment-v0",
         env_settings={"stores": 5, "lead_time": 6},
         variants={"demand_correlation": [c for c, _ in instances], "underage": [p for _, p in instances]},
@@ -305,7 +307,7 @@ def trained(setting: Setting, arguments: Arguments) -> list[Row]:
         env_variants=setting.variants,
         sinks=[Progress()],
     )
-    costs = test_costs(setting, env, result)  # [instances, seeds]
+    costs = fresh_costs(setting, env, result)  # [instances, seeds]
     gaps = 100 * (costs / np.array(setting.optimum)[:, None] - 1)
     rows = [
         at_most(f"{setting.title}, {name}: gap %", gap, setting.bounds[1])
@@ -319,7 +321,7 @@ def trained(setting: Setting, arguments: Arguments) -> list[Row]:
     return rows
 
 
-def test_costs(setting: Setting, env: Any, result: Any) -> Any:
+def fresh_costs(setting: Setting, env: Any, result: Any) -> Any:
     """``[instances, seeds]`` cost of each member's best parameters on fresh traces, the same for all instances."""
     import jax
     import numpy as np

@@ -38,11 +38,7 @@ def descend(
     def value_and_gradient(params, batch, key):
         function = jax.value_and_grad(loss, has_aux=True)
         rows = jax.tree.leaves(batch)[0].shape[0]
-        parts = (
-            1
-            if microbatch_size is None
-            else next(n for n in range(1, rows + 1) if rows <= n * microbatch_size and rows % n == 0)
-        )
+        parts = 1 if microbatch_size is None else equal_parts(rows, microbatch_size)
         if parts == 1:
             return function(params, batch, key)
 
@@ -78,3 +74,8 @@ def descend(
         return policy.decode(policy.sample(state.params, obs, noise)[0])
 
     return Learner(init_state, update, behaviour, judge)
+
+
+def equal_parts(rows: int, most: int) -> int:
+    """The least number of equal parts of ``rows`` that hold at most ``most`` each."""
+    return next(parts for parts in range(-(-rows // most), rows + 1) if rows % parts == 0)

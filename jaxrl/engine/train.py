@@ -154,7 +154,7 @@ def train(
     env_params = env.default_params if env_params is None else env_params
     config.check(env, env_params)
     env_fields = checked_env_fields(env_params, env_variants)
-    for variant in range(variants_of(config, env_fields)) if env_fields else ():
+    for variant in range(variants_of(config, env_fields) if env_fields else 1):
         own = {name: field[variant] for name, field in env_fields.items()}
         check_params(env, Instance(config, own).env_params(env_params))
     members = population_size(config, seeds, env_fields)

@@ -81,6 +81,11 @@ class Forecaster:
     window: int = struct.field(pytree_node=False)
     features: int = struct.field(pytree_node=False)
 
+    @property
+    def module(self) -> Any:
+        """The network that the variables belong to."""
+        return QuantileForecaster(self.sizes)
+
     def quantiles(self, past: jax.Array, calendar: jax.Array, lead_time: jax.Array) -> jax.Array:
         """The 19 quantiles of the demand of the next L + 1 periods, the present one included.
 
@@ -94,7 +99,7 @@ class Forecaster:
         Returns:
             ``[..., 19]`` units, at the probabilities ``LEVELS``.
         """
-        relative, scale = QuantileForecaster(self.sizes).apply(self.variables, past, calendar, lead_time)
+        relative, scale = self.module.apply(self.variables, past, calendar, lead_time)
         return jnp.maximum(jnp.sort(relative, axis=-1) * scale[..., None], 0)
 
     def quantile(self, past: jax.Array, calendar: jax.Array, lead_time: jax.Array, tau: jax.Array) -> jax.Array:
