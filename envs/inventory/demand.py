@@ -18,12 +18,14 @@ class Demand(NamedTuple):
             Earlier times are its history.
         calendar: ``(state, time, params) -> features[C]`` of a period, or None.
         features: ``C``.
+        periods: how many are recorded, where demand is replayed from data; else None.
     """
 
     start: Callable[[jax.Array, Any], Any]
     draw: Callable[[jax.Array, Any, jax.Array, Any], jax.Array]
     calendar: Callable[[Any, jax.Array, Any], jax.Array] | None = None
     features: int = 0
+    periods: int | None = None
 
 
 def memoryless(key: jax.Array, params: Any) -> tuple[()]:
@@ -85,4 +87,4 @@ def replay(series: DemandSeries) -> Demand:
     def calendar(product, time, params):
         return features[jnp.clip(params.first_period + time, 0, features.shape[0] - 1)]
 
-    return Demand(start, draw, calendar, features.shape[1])
+    return Demand(start, draw, calendar, features.shape[1], sales.shape[2])

@@ -108,6 +108,8 @@ class InventoryNetwork(Environment):
         window: ``W``, periods of past demand in an observation.
         env_id: the registered name.
         lean: leave the last period's demand, shipments and cost out of the state; viewers want them.
+        validation: half-open range of recorded periods on which policies are chosen, where demand is replayed from data
+            and some of it is set aside for that.
 
     Raises:
         InvalidArgument: for negative costs or moments, lead times below 1 or beyond the network's slots, or parameters
@@ -125,17 +127,25 @@ class InventoryNetwork(Environment):
         window: int = 0,
         env_id: str = "inventory",
         lean: bool = True,
+        validation: tuple[int, int] | None = None,
     ):
         super().__init__()
         if window < 0:
             raise InvalidArgument("window", window, "must be a number of periods, or 0 for none")
         self.network, self.demand, self.lost, self.profit = network, demand, lost, profit
-        self.window, self.env_id, self.lean = window, env_id, lean
+        self.window, self.env_id, self.lean, self.validation = window, env_id, lean, validation
         self._params = checked(params, network)
 
     def check_params(self, params: InventoryParams) -> None:
         """Raises InvalidArgument for parameters that do not fit the network or make no sense."""
         checked(params, self.network)
+
+    def validation_params(self, params: InventoryParams) -> InventoryParams:
+        """The same problem on the periods that are set aside to choose policies on; ``params`` if there are none."""
+        if self.validation is None:
+            return params
+        begin, end = self.validation
+        return dataclasses.replace(params, first_period=jnp.int32(begin), max_steps_in_episode=end - begin)
 
     # --- one period --------------------------------------------------------------------------------------------
 

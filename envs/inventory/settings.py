@@ -247,7 +247,14 @@ def _replayed(
         initial_periods=0,
     )
     return InventoryNetwork(
-        network, replay(series), params, profit=True, window=series.history, env_id=env_id, lean=lean
+        network,
+        replay(series),
+        params,
+        profit=True,
+        window=series.history,
+        env_id=env_id,
+        lean=lean,
+        validation=series.periods("validation") if split == "train" else None,
     )
 
 

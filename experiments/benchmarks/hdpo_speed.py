@@ -86,7 +86,6 @@ def main() -> None:
 
 def table_row(row: dict[str, Any]) -> str:
     """One line of the table."""
-
     ours, theirs = (spread(row[side], "store_periods_per_second") for side in ("jaxrl", "alvo"))
     processor = spread(row["alvo"], "store_periods_per_processor_second")
     limit = row["limit"].get("steps_per_second")

@@ -1,15 +1,14 @@
-"""HDPO against exact optima and bounds: ``python -m experiments.reproduce.hdpo [--quick] [--seeds N]``.
+"""HDPO against exact optima, bounds and heuristics: ``python -m experiments.reproduce.hdpo [--quick] [--seeds N]``.
 
-The quick checks are exact: optimal costs that the oracles compute, and simulated costs of their policies. Without
-``--quick`` policies are trained on every setting with a known optimum or bound, and judged on fresh demand traces: the
-best parameters of each seed on its own development scenarios, whole orders where demand is counted. Their cost is the
-exact optimum plus the mean difference to the optimal policy on the same traces, which has far less noise than the mean
-itself.
+The quick checks are exact: optimal costs that the oracles compute. Without ``--quick`` policies are trained and judged
+on fresh demand traces: the best parameters of each seed on its own development scenarios, whole orders where demand is
+counted. Where an optimal policy is known, a cost is the exact optimum plus the mean difference to that policy on the
+same traces, which has far less noise than the mean itself; heuristics are judged on the same traces too.
 """
 
+import dataclasses
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from experiments.results import about, write_rows
 from jaxrl import use_all_cores
 
 INTRODUCTION = (
-    "Gaps are percentages of the optimal cost (or the bound), of fresh traces; interquartile means over seeds with 95%"
-    " bootstrap intervals, whose noise of simulation is far below them. Hyperparameters were not tuned on these seeds."
+    "Gaps are percentages of the optimal cost, the bound or the heuristic's cost, on fresh traces; interquartile means"
+    " over seeds with 95% bootstrap intervals. Traces are the same for all seeds; what they leave of noise is far below"
+    " the intervals where an optimal policy or a heuristic runs on the same traces, and up to 0.1% where a cost is"
+    " compared with a bound (transshipment). Hyperparameters were not tuned on these seeds."
 )
 RESULTS = ROOT / "docs" / "results" / "hdpo"
-LEAD_TIMES, UNDERAGES = (1, 2, 3, 4), (4.0, 9.0, 19.0, 39.0)
 
 # Lost demand, Poisson(5), holding cost 1, by lead time and underage cost: optimal cost; best base stock: cost and
 # level; best capped base stock: cost, level and cap.
@@ -45,6 +45,8 @@ SERIAL = {
     3: (8.2059, 10.0367, 11.5919, 12.9648), 4: (8.7525, 10.7339, 12.4201, 13.9100),
 }  # fmt: skip
 BACKLOGGED = {1: (3.1666, 3.9703, 4.6666, 5.2891), 4: (5.0062, 6.2769, 7.3779, 8.3620)}
+FIRST_TEST_KEY = 2**31
+SEARCHED = {"scenarios": 512, "periods": 100, "ignore": 60}
 
 
 @dataclass
@@ -53,42 +55,18 @@ class Arguments:
 
     quick: bool = False
     """Only the exact checks: under a minute."""
-    settings: tuple[str, ...] = ("lost", "backlogged", "serial_echelon", "serial_vanilla", "transshipment")
-    """Settings of the full run."""
+    settings: tuple[str, ...] = ()
+    """Settings of the full run, see hdpo_settings.py; all by default."""
     seeds: int = 8
     """Seeds of each instance."""
     first_seed: int = 0
     """The first of them; 1000 and above to choose hyperparameters on."""
     updates: int | None = None
     """Gradient steps; by default those that the table was made with."""
+    output: Path = RESULTS
+    """Where the table goes, without suffix."""
     json: Path | None = None
     """Write the rows here too."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A population to train: instances of one environment that differ in numbers.
-
-    Attributes:
-        variants: fields of the environment's parameters, a value for each instance.
-        names: of the instances.
-        optimum: exact cost of each instance, or a lower bound.
-        policy: ``(instance) -> (inventory[B, n, P] -> orders[B, E])``, the optimal one, for common random numbers.
-        bounds: percent by which the mean and the worst instance may exceed the optimum.
-    """
-
-    title: str
-    env: str
-    env_settings: dict[str, Any]
-    variants: dict[str, list]
-    names: list[str]
-    optimum: list[float]
-    policy: Callable[[int], Callable] | None
-    config: Any
-    updates: int
-    bounds: tuple[float | None, float]
-    round_orders: bool = False
-    test: dict[str, int] = field(default_factory=lambda: {"scenarios": 2048, "periods": 1000, "ignore": 200})
 
 
 def main() -> int:
@@ -98,14 +76,26 @@ def main() -> int:
     facts = about("experiments.reproduce.hdpo")  # now: the tree may change while this runs
     rows = known_answers()
     if not arguments.quick:
-        for name in arguments.settings:
-            rows += trained(SETTINGS[name](), arguments)
+        everything = trainings()
+        for name in arguments.settings or tuple(everything):
+            rows += everything[name](arguments)
             show("HDPO so far", rows)
-            write(RESULTS, "HDPO: what it reaches", INTRODUCTION, rows, facts)
+            write(arguments.output, "HDPO: what it reaches", INTRODUCTION, rows, facts)
     show("HDPO", rows)
     if arguments.json:
         write_rows(arguments.json, [asdict(row) | {"about": facts} for row in rows])
     return exit_status(rows)
+
+
+def trainings() -> dict[str, Any]:
+    """What can be trained: ``(arguments) -> rows`` by name."""
+    from experiments.reproduce.hdpo_pizza import against_newsvendors
+    from experiments.reproduce.hdpo_settings import AGAINST_BASE_STOCK, AGAINST_OPTIMUM, DATA_EFFICIENCY
+
+    named = {name: partial(against_optimum, setting) for name, setting in AGAINST_OPTIMUM.items()}
+    named |= {name: partial(against_base_stock, setting) for name, setting in AGAINST_BASE_STOCK.items()}
+    named |= {name: partial(with_fewer_traces, *settings) for name, settings in DATA_EFFICIENCY.items()}
+    return named | {"pizza": against_newsvendors}
 
 
 # --- exact ------------------------------------------------------------------------------------------------------
@@ -114,6 +104,8 @@ def main() -> int:
 def known_answers() -> list[Row]:
     """What the oracles compute, beside the figures known for these instances."""
     from jaxrl.envs.inventory import optimal
+
+    from experiments.reproduce.hdpo_settings import UNDERAGES, clark_scarf
 
     rows = []
     for (lead_time, underage), known in LOST.items():
@@ -138,240 +130,128 @@ def known_answers() -> list[Row]:
     return rows
 
 
-def clark_scarf(lead_time: int, underage: float) -> Any:
-    """The optimum of the serial setting."""
-    from jaxrl.envs.inventory import optimal
-
-    return optimal.clark_scarf((2, 4, 3, lead_time), (0.1, 0.2, 0.5, 1.0), 5.0, 2.0, underage)
+# --- trained ----------------------------------------------------------------------------------------------------
 
 
-# --- settings ---------------------------------------------------------------------------------------------------
+def against_optimum(make_setting: Any, arguments: Arguments) -> list[Row]:
+    """Gaps of one population to the optimum or a bound, instance by instance."""
+    import numpy as np
+
+    setting = make_setting()
+    costs = trained_costs(setting, arguments)  # [instances, seeds]
+    if setting.policy is not None:
+        known = [simulated(setting, i, setting.policy(i)) for i in range(len(setting.names))]
+        costs = costs - np.array(known)[:, None] + np.array(setting.optimum)[:, None]
+    gaps = 100 * (costs / np.array(setting.optimum)[:, None] - 1)
+    mean_bound, worst_bound = setting.bounds
+    rows = [
+        at_most(f"{setting.title}, {name}: gap %", gap, worst_bound)
+        for name, gap in zip(setting.names, gaps, strict=True)
+    ]
+    if mean_bound is not None:
+        rows.append(at_most(f"{setting.title}, mean of the instances: gap %", gaps.mean(axis=0), mean_bound))
+    for i, capped in setting.capped.items():
+        name = f"{setting.title}, {setting.names[i]}: gap to the best capped base stock %"
+        rows.append(at_most(name, 100 * (costs[i] / capped - 1), 0.0))
+    return rows
 
 
-def grid() -> tuple[list[int], list[float]]:
-    """Lead times and underage costs of the sixteen instances."""
-    return [lead for lead in LEAD_TIMES for _ in UNDERAGES], [*UNDERAGES] * len(LEAD_TIMES)
+def against_base_stock(make_setting: Any, arguments: Arguments) -> list[Row]:
+    """Gaps to the best base stock, capped or not, that a search on simulated traces finds; judged on the same fresh
+    traces."""
+    import jax
+    from jaxrl.envs.inventory.search import base_stock_orders, best_simulated_base_stock
+
+    from jaxrl import make
+
+    setting = make_setting()
+    env = make(setting.env, **setting.env_settings)
+    keys = jax.random.split(jax.random.key(1), SEARCHED["scenarios"])
+    found = [
+        best_simulated_base_stock(env, keys, SEARCHED["periods"], SEARCHED["ignore"], capped=capped)
+        for capped in (False, True)
+    ]
+    heuristics = [simulated(setting, 0, None, act=base_stock_orders(env, policy)) for policy in found]
+    costs = trained_costs(setting, arguments)[0]
+    policy = setting.config.policy
+    print(f"{setting.title}: base stock {heuristics[0]:.4f}, capped {heuristics[1]:.4f}, {policy} {costs.mean():.4f}")
+    return [at_most(f"{setting.title}, {policy}: gap to the best base stock %", 100 * (costs / min(heuristics) - 1), 0)]
 
 
-def lost() -> Setting:
-    """One store, lost demand."""
-    import jax.numpy as jnp
-    from jaxrl.envs.inventory import optimal
-
-    from jaxrl import HDPO
-
-    leads, underages = grid()
-    optima = [optimal.lost_sales_optimum(lead, 5.0, underage) for lead, underage in zip(leads, underages)]
-
-    def policy(instance):
-        return lambda inventory: optima[instance].order(inventory[:, 0]).astype(jnp.float32)[:, None]
-
-    return Setting(
-        title="one store, lost demand, vanilla",
-        env="inventory/one-store-lost-v0",
-        env_settings={},
-        variants={"lead_time": leads, "underage": underages},
-        names=[f"L {lead}, p {underage:g}" for lead, underage in zip(leads, underages)],
-        optimum=[optimum.cost for optimum in optima],
-        policy=policy,
-        config=HDPO(learning_rate=1e-2, batch_size=256, num_scenarios=None, anneal_learning_rate=True),
-        updates=3000,
-        bounds=(0.25, 0.6),
-        round_orders=True,
-    )
+def with_fewer_traces(make_setting: Any, make_other: Any, arguments: Arguments) -> list[Row]:
+    """The gap of one policy to the mean of another's seeds that has more traces to learn from."""
+    setting, other = make_setting(), make_other()
+    ours, theirs = trained_costs(setting, arguments)[0], trained_costs(other, arguments)[0]
+    (few, many), (policy, rival) = zip(*((s.config.num_scenarios, s.config.policy) for s in (setting, other)))
+    name = f"{setting.title.split(',')[0]}: {policy} with {few} traces, gap to {rival} with {many} %"
+    return [at_most(name, 100 * (ours / theirs.mean() - 1), 0)]
 
 
-def backlogged() -> Setting:
-    """One store, backlogged demand."""
-    from jaxrl.envs.inventory import optimal
-
-    from jaxrl import HDPO
-
-    instances = [(lead, underage) for lead in (1, 4, 7, 10, 15, 20) for underage in UNDERAGES]
-    leads, underages = map(list, zip(*instances))
-    optima = [optimal.backlogged_newsvendor(lead, 5.0, 1.6, underage) for lead, underage in instances]
-
-    def policy(instance):
-        level = optima[instance].level
-        return lambda inventory: (level - inventory.sum(axis=-1)).clip(0)
-
-    return Setting(
-        title="one store, backlogged demand, base stock",
-        env="inventory/one-store-backlogged-v0",
-        env_settings={"pipeline": 20},
-        variants={"lead_time": leads, "underage": underages},
-        names=[f"L {lead}, p {underage:g}" for lead, underage in instances],
-        optimum=[optimum.cost for optimum in optima],
-        policy=policy,
-        config=HDPO(
-            policy="base_stock", learning_rate=0.5, batch_size=256, horizon=100, num_scenarios=None,
-            anneal_learning_rate=True, development_every=50,
-        ),
-        updates=400,
-        bounds=(None, 0.15),
-    )  # fmt: skip
-
-
-def serial(policy: str) -> Setting:
-    """Echelons in a row."""
-    from jaxrl import HDPO
-
-    leads, underages = grid()
-    optima = [clark_scarf(lead, underage) for lead, underage in zip(leads, underages)]
-
-    def echelon(instance):
-        import jax.numpy as jnp
-
-        levels = jnp.asarray(optima[instance].levels, jnp.float32)
-
-        def orders(inventory):
-            echelon_stock = jnp.cumsum(inventory.sum(axis=-1)[:, ::-1], axis=-1)[:, ::-1]
-            return jnp.maximum(levels - echelon_stock, 0)
-
-        return orders
-
-    config = HDPO(policy="echelon_stock", learning_rate=0.5, batch_size=256, num_scenarios=None)
-    updates = 800
-    if policy == "vanilla":
-        config = HDPO(learning_rate=1e-2, max_grad_norm=1.0, hidden_sizes=(32, 32), batch_size=256, num_scenarios=None)
-        updates = 3000
-    return Setting(
-        title=f"serial, {policy.replace('_', ' ')}",
-        env="inventory/serial-v0",
-        env_settings={},
-        variants={"lead_time": [(2, 4, 3, lead) for lead in leads], "underage": underages},
-        names=[f"L {lead}, p {underage:g}" for lead, underage in zip(leads, underages)],
-        optimum=[optimum.cost for optimum in optima],
-        policy=echelon,
-        config=config.replace(anneal_learning_rate=True),
-        updates=updates,
-        bounds=(None, 0.6),
-    )
-
-
-def transshipment() -> Setting:
-    """A centre without stock and five stores, against the lower bound of free rebalancing."""
-    from jaxrl.envs.inventory import optimal
-    from jaxrl.envs.inventory.settings import DEVIATIONS, MEANS
-
-    from jaxrl import HDPO
-
-    instances = [(correlation, underage) for correlation in (0.0, 0.5) for underage in (4.0, 9.0)]
-    return Setting(
-        title="transshipment, 5 stores, L 6, graph",
-        env="inventory/transshipment-v0",
-        env_settings={"stores": 5, "lead_time": 6},
-        variants={"demand_correlation": [c for c, _ in instances], "underage": [p for _, p in instances]},
-        names=[f"rho {correlation:g}, p {underage:g}" for correlation, underage in instances],
-        optimum=[
-            optimal.transshipment_bound(MEANS[:5], DEVIATIONS[:5], correlation, 3, 6, underage).cost_per_store
-            for correlation, underage in instances
-        ],
-        policy=None,
-        config=HDPO(
-            policy="graph", hidden_sizes=(32, 32), learning_rate=3e-3, max_grad_norm=1.0, batch_size=128,
-            num_scenarios=None, anneal_learning_rate=True,
-        ),
-        updates=1000,
-        bounds=(None, 1.0),
-    )  # fmt: skip
-
-
-SETTINGS: dict[str, Callable[[], Setting]] = {
-    "lost": lost,
-    "backlogged": backlogged,
-    "serial_echelon": partial(serial, "echelon_stock"),
-    "serial_vanilla": partial(serial, "vanilla"),
-    "transshipment": transshipment,
-}
-
-
-# --- training and judging -----------------------------------------------------------------------------------------
-
-
-def trained(setting: Setting, arguments: Arguments) -> list[Row]:
-    """Gaps of one population, instance by instance."""
+def trained_costs(setting: Any, arguments: Arguments) -> Any:
+    """``[instances, seeds]`` cost of each member's best parameters on fresh traces, the same for all instances."""
+    import jax
     import numpy as np
 
     from jaxrl import make, train
+    from jaxrl.engine.population import checked_env_fields
     from jaxrl.engine.sinks import Progress
 
     env = make(setting.env, **setting.env_settings)
-    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     result = train(
         setting.config,
         env,
-        seeds=seeds,
+        seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
         updates=arguments.updates or setting.updates,
         evaluate_every=0,
         env_variants=setting.variants,
         sinks=[Progress()],
     )
-    costs = fresh_costs(setting, env, result)  # [instances, seeds]
-    gaps = 100 * (costs / np.array(setting.optimum)[:, None] - 1)
-    rows = [
-        at_most(f"{setting.title}, {name}: gap %", gap, setting.bounds[1])
-        for name, gap in zip(setting.names, gaps, strict=True)
-    ]
-    mean_bound, _ = setting.bounds
-    if mean_bound is not None:
-        rows.append(at_most(f"{setting.title}, mean of the instances: gap %", gaps.mean(axis=0), mean_bound))
-    seconds = result.seconds["train"] / len(gaps.reshape(-1))
-    print(f"{setting.title}: {seconds:.2f} s of training a member, {result.steps_per_second:,.0f} periods a second")
-    return rows
+    members, seconds = len(result.members), result.seconds["train"]
+    print(f"{setting.title}: {seconds:.0f} s for {members} members, {result.steps_per_second:,.0f} periods a second")
+    fields = checked_env_fields(env.default_params, setting.variants)
 
+    def cost(weights, own):
+        return simulated_cost(setting, env, own, lambda env_params: partial(policy(env_params).act, weights))
 
-def fresh_costs(setting: Setting, env: Any, result: Any) -> Any:
-    """``[instances, seeds]`` cost of each member's best parameters on fresh traces, the same for all instances."""
-    import jax
-    import numpy as np
-    from jaxrl.envs.inventory import simulate
+    def policy(env_params):
+        return setting.config.orders(env, env_params)
 
-    from jaxrl.engine.population import Instance, checked_env_fields
-
-    test, params = setting.test, env.default_params
-    fields = checked_env_fields(params, setting.variants)
-    seeds = len(result.members) // len(setting.names)
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 2**31), test["scenarios"])
-
-    def cost(act, env_fields):
-        env_params = Instance(setting.config, env_fields).env_params(params)
-        return simulate(
-            env,
-            lambda obs: act(obs, env_params),
-            keys,
-            test["periods"],
-            env_params,
-            ignore=test["ignore"],
-            round_orders=setting.round_orders,
-        ).mean()
-
-    def member(weights, env_fields):
-        return cost(lambda obs, env_params: setting.config.orders(env, env_params).act(weights, obs), env_fields)
-
-    judge = jax.jit(lambda weights, env_fields: jax.lax.map(lambda one: member(*one), (weights, env_fields)))
+    judge = jax.jit(lambda *members: jax.lax.map(lambda member: cost(*member), members))
     devices = jax.local_devices()
-    places = np.array_split(np.arange(len(result.members)), len(devices))
-    best = result.states.learner.best
+    places = np.array_split(np.arange(members), len(devices))
 
     def part(index, device):
-        arguments = (
-            jax.tree.map(lambda leaf: leaf[index], best),
-            {name: value[index // seeds] for name, value in fields.items()},
-        )
-        return judge(*jax.device_put(arguments, device))  # runs beside the next device's
+        best = jax.tree.map(lambda leaf: leaf[index], result.states.learner.best)
+        own = {name: value[index // arguments.seeds] for name, value in fields.items()}
+        return judge(*jax.device_put((best, own), device))  # runs beside the next device's
 
-    costs = np.concatenate([np.asarray(x) for x in [part(i, d) for i, d in zip(places, devices)]])
-    costs = costs.reshape(len(setting.names), seeds)
-    if setting.policy is None:
-        return costs
-    optimal = []
-    for instance in range(len(setting.names)):
-        orders = setting.policy(instance)
-        act = lambda obs, env_params, orders=orders: orders(env.view(obs, env_params).inventory)  # noqa: E731
-        own = {name: value[instance] for name, value in fields.items()}
-        optimal.append(float(jax.jit(partial(cost, act))(own)))
-    return np.array(setting.optimum)[:, None] + costs - np.array(optimal)[:, None]
+    costs = [np.asarray(x) for x in [part(i, d) for i, d in zip(places, devices)]]
+    return np.concatenate(costs).reshape(len(setting.names), arguments.seeds)
+
+
+def simulated(setting: Any, instance: int, orders: Any, act: Any = None) -> float:
+    """Cost of one policy ``(inventory) -> orders``, or ``act(obs) -> orders``, on the fresh traces of an instance."""
+    import jax
+
+    from jaxrl import make
+    from jaxrl.engine.population import checked_env_fields
+
+    env = make(setting.env, **setting.env_settings)
+    own = {name: value[instance] for name, value in checked_env_fields(env.default_params, setting.variants).items()}
+    policy = lambda env_params: act or (lambda obs: orders(env.view(obs, env_params).inventory))  # noqa: E731
+    return float(jax.jit(lambda own: simulated_cost(setting, env, own, policy))(own))
+
+
+def simulated_cost(setting: Any, env: Any, own: Any, policy: Any) -> Any:
+    """Mean cost of ``policy(env_params)(obs)`` on the fresh traces, with an instance's ``own`` parameters; traced."""
+    import jax
+    from jaxrl.envs.inventory import simulate
+
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), FIRST_TEST_KEY), setting.test["scenarios"])
+    env_params = dataclasses.replace(env.default_params, **own)
+    periods, ignore = setting.test["periods"], setting.test["ignore"]
+    act = policy(env_params)
+    return simulate(env, act, keys, periods, env_params, ignore=ignore, round_orders=setting.round_orders).mean()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Hindsight differentiable policy optimisation (Alvo et al. 2023)."""
 
+import functools
 from typing import Any, Literal
 
 import jax
@@ -80,6 +81,11 @@ class HDPO:
         if self.num_scenarios is not None and self.num_scenarios % self.batch_size:
             allowed = f"must be a multiple of batch_size={self.batch_size}"
             raise InvalidArgument("num_scenarios", self.num_scenarios, allowed)
+        if inner.demand.periods is not None:
+            for name, params in (("horizon", env_params), ("development_horizon", inner.validation_params(env_params))):
+                recorded = params.max_steps_in_episode
+                if getattr(self, name) > recorded:
+                    raise InvalidArgument(name, getattr(self, name), f"must be at most {recorded}, the data's periods")
         self.orders(inner, env_params)
 
     def orders(self, env: InventoryNetwork, env_params: Any) -> OrderPolicy:
@@ -101,17 +107,19 @@ class HDPO:
         network: Any = unwrapped(env)
         policy = self.orders(network, env_params)
 
-        def cost(params, keys, periods, ignore=0):
-            return simulate(network, lambda obs: policy.act(params, obs), keys, periods, env_params, ignore=ignore)
+        def cost(params, keys, periods, env_params, ignore=0):
+            act = functools.partial(policy.act, params)
+            return simulate(network, act, keys, periods, env_params, ignore=ignore).mean()
 
         def loss(params, keys, key):
             del key
-            value = cost(params, keys, self.horizon).mean()
+            value = cost(params, keys, self.horizon, env_params)
             return value, {"training_cost": value}
 
         def score(params, key):
             keys = jax.random.split(key, self.development_scenarios)
-            return -cost(params, keys, self.development_horizon, self.development_ignore).mean()
+            held_out = network.validation_params(env_params)
+            return -cost(params, keys, self.development_horizon, held_out, self.development_ignore)
 
         learning_rate = self.learning_rate
         if self.anneal_learning_rate:
