@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one warehouse, 5 stores, vanilla 3 x 512, batch 1,024": {
         "env": "inventory/one-warehouse-v0", "env_settings": {"stores": 5}, "policy": "vanilla",
         "hidden_sizes": (512, 512, 512), "batch_size": 1024, "horizon": 50, "members": 2, "updates": 3,
-        "alvo_setting": "one_warehouse_lost_demand", "alvo_policy": "vanilla_one_warehouse", "alvo_epochs": 3,
+        "alvo_setting": "one_warehouse_lost_demand", "alvo_policy": "vanilla_warehouse", "alvo_epochs": 3,
     },
     "simulation only: one store, base stock": {
         "env": "inventory/one-store-lost-v0", "env_settings": {}, "policy": None, "batch_size": 1024, "horizon": 100,
