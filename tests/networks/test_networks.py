@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from jaxrl.networks.actor_critic import ActorCritic
-from jaxrl.networks.initialisers import orthogonal
+from jaxrl.networks.initialisers import FanInDense, orthogonal
 from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN, Patches
 
 KEY = jax.random.key(0)
@@ -29,6 +29,22 @@ def gram(matrix):
 def test_orthogonal_for_every_shape(shape):
     product = gram(orthogonal(3.0)(KEY, shape))
     np.testing.assert_allclose(product / 9, np.eye(len(product)), atol=1e-5)
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (3, 5)])
+def test_gradients_of_a_fan_in_layer_are_those_of_its_formula(leading):
+    layer, x = FanInDense(4), jax.random.normal(KEY, (2, *leading, 3))
+    weights = jax.vmap(lambda key: layer.init(key, x[0]))(jax.random.split(KEY))["params"]
+
+    def loss(x, weights, out=None):
+        out = layer.apply({"params": weights}, x) if out is None else out
+        return jnp.sum(jnp.sin(out))
+
+    def by_formula(x, weights):
+        return loss(x, weights, jnp.einsum("...i,io->...o", x, weights["kernel"]) + weights["bias"])
+
+    ours, expected = (jax.vmap(jax.grad(f, argnums=(0, 1)))(x, weights) for f in (loss, by_formula))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (4, 64), (64, 64), (64, 1)])
