@@ -14,7 +14,9 @@ from jaxrl.engine.population import Instance, instance_shapes
 from jaxrl.errors import InvalidArgument, UserError
 
 CACHE_BYTES = 2**20
-"""working set of one tile on a CPU core: about a level-2 cache"""
+"""states of one tile on a CPU core: about a level-2 cache"""
+WORK_BYTES = 2**24
+"""what a tile needs beside its states at most: about a core's share of a level-3 cache"""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ def plan(
             " Train fewer members at once, or shrink the networks, the rollout or the buffer"
         )
     if tile is None:
-        cached = max(1, min(16, power_of_two(CACHE_BYTES // max(state_bytes, 1)))) if on_cpu else per_device
-        largest = max(1, min(most, cached, per_device))
+        largest = min(most, per_device)
+        if on_cpu:
+            cached = min(CACHE_BYTES // max(state_bytes, 1), WORK_BYTES // max(work_bytes, 1))
+            largest = min(largest, 16, max(1, power_of_two(cached)))
         rounds = -(-per_device // largest)
         tile = -(-per_device // rounds)
     return Layout(members, devices, min(tile, per_device))

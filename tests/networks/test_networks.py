@@ -34,10 +34,10 @@ def test_orthogonal_for_every_shape(shape):
 @pytest.mark.parametrize("leading", [(), (5,), (3, 5)])
 def test_gradients_of_a_fan_in_layer_are_those_of_its_formula(leading):
     layer, x = FanInDense(4), jax.random.normal(KEY, (2, *leading, 3))
-    weights = jax.vmap(lambda key: layer.init(key, x[0]))(jax.random.split(KEY))["params"]
+    weights = jax.vmap(lambda key: layer.init(key, x[0])["params"]["Dense_0"])(jax.random.split(KEY))
 
     def loss(x, weights, out=None):
-        out = layer.apply({"params": weights}, x) if out is None else out
+        out = layer.apply({"params": {"Dense_0": weights}}, x) if out is None else out
         return jnp.sum(jnp.sin(out))
 
     def by_formula(x, weights):
