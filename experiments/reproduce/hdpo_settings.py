@@ -138,23 +138,26 @@ def serial(policy: str, instances: list[tuple[int, float]], updates: int, bound:
 
 
 SERIAL_VANILLA = {"learning_rate": 1e-2, "max_grad_norm": 1.0, "hidden_sizes": (32, 32)}
-GRAPH = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (32, 32)}
+DENSE = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (128, 128), "batch_size": 128}
+GRAPH = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (32, 32), "batch_size": 64}
 
 
-def transshipment(stores: int, lead_time: int, instances: list[tuple[float, float]], updates: int) -> Setting:
+def transshipment(
+    policy: str, stores: int, lead_time: int, instances: list[tuple[float, float]], updates: int, **config: Any
+) -> Setting:
     """A centre without stock and its stores, against the lower bound of free rebalancing."""
     bounds = [
         optimal.transshipment_bound(MEANS[:stores], DEVIATIONS[:stores], correlation, 3, lead_time, underage)
         for correlation, underage in instances
     ]
     return Setting(
-        title=f"transshipment, {stores} stores, L {lead_time}, graph",
+        title=f"transshipment, {stores} stores, L {lead_time}, {policy}",
         env="inventory/transshipment-v0",
         env_settings={"stores": stores, "lead_time": lead_time},
         variants={"demand_correlation": [c for c, _ in instances], "underage": [p for _, p in instances]},
         names=[f"rho {correlation:g}, p {underage:g}" for correlation, underage in instances],
         optimum=[bound.cost_per_store for bound in bounds],
-        config=hdpo("graph", batch_size=128, **GRAPH),
+        config=hdpo(policy, **config),
         updates=updates,
         bounds=(None, 1.0),
     )
@@ -165,9 +168,10 @@ AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
     "backlogged": backlogged,
     "serial_echelon": partial(serial, "echelon_stock", GRID, 800, 0.6, learning_rate=0.5),
     "serial_vanilla": partial(serial, "vanilla", GRID, 3000, 0.6, **SERIAL_VANILLA),
-    "transshipment_3": partial(transshipment, 3, 2, [(0.0, 4.0)], 1500),
-    "transshipment_5": partial(transshipment, 5, 6, [(0.0, 4.0), (0.5, 9.0)], 1500),
-    "transshipment_10": partial(transshipment, 10, 6, [(0.5, 9.0)], 1000),
+    "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 4000, **DENSE),
+    "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 4000, **DENSE),
+    "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 4000, **DENSE),
+    "transshipment_graph": partial(transshipment, "graph", 3, 2, [(0.0, 4.0)], 1500, **GRAPH),
 }
 
 # --- no optimum known ---------------------------------------------------------------------------------------------
@@ -193,11 +197,10 @@ def many_warehouses(policy: str, updates: int, **config: Any) -> Setting:
     )
 
 
-WAREHOUSE_VANILLA = {"learning_rate": 1e-3, "max_grad_norm": 1.0, "hidden_sizes": (128, 128)}
 AGAINST_BASE_STOCK: dict[str, Callable[[], Setting]] = {
-    "one_warehouse_vanilla": partial(one_warehouse, "vanilla", 3000, **WAREHOUSE_VANILLA),
-    "one_warehouse_graph": partial(one_warehouse, "graph", 1500, batch_size=64, **GRAPH),
-    "many_warehouses_vanilla": partial(many_warehouses, "vanilla", 3000, **WAREHOUSE_VANILLA),
+    "one_warehouse_vanilla": partial(one_warehouse, "vanilla", 3000, **DENSE),
+    "one_warehouse_graph": partial(one_warehouse, "graph", 1500, **GRAPH),
+    "many_warehouses_vanilla": partial(many_warehouses, "vanilla", 3000, **DENSE),
 }
 
 # the same problem with few traces for one policy and more for the other: the better policy may have fewer
@@ -205,11 +208,11 @@ FEW = {"batch_size": 32, "development_scenarios": 256, "development_every": 50}
 SERIAL_L4 = [(4, 9.0)]
 DATA_EFFICIENCY: dict[str, tuple[Callable[[], Setting], Callable[[], Setting]]] = {
     "serial_traces": (
-        partial(serial, "graph", SERIAL_L4, 1000, 100.0, num_scenarios=64, **GRAPH, **FEW),
-        partial(serial, "vanilla", SERIAL_L4, 3000, 100.0, num_scenarios=256, **SERIAL_VANILLA, **FEW),
+        partial(serial, "graph", SERIAL_L4, 1000, 100.0, num_scenarios=64, **GRAPH | FEW),
+        partial(serial, "vanilla", SERIAL_L4, 3000, 100.0, num_scenarios=256, **SERIAL_VANILLA | FEW),
     ),
     "one_warehouse_traces": (
-        partial(one_warehouse, "graph", 1000, num_scenarios=64, **GRAPH, **FEW),
-        partial(one_warehouse, "vanilla", 3000, num_scenarios=128, **WAREHOUSE_VANILLA, **FEW),
+        partial(one_warehouse, "graph", 1000, num_scenarios=64, **GRAPH | FEW),
+        partial(one_warehouse, "vanilla", 3000, num_scenarios=128, **DENSE | FEW),
     ),
 }

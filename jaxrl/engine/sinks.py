@@ -1,12 +1,16 @@
 """Who is told how a run goes."""
 
 import importlib.util
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jaxrl.errors import UserError
+
+LOG_SECONDS = 60.0
+"""between two lines of progress where there is no terminal"""
 
 
 class Sink:
@@ -32,7 +36,10 @@ class Sink:
 
 
 class Progress(Sink):
-    """A line in the terminal: updates, steps a second, time left, mean return. Compile time is said apart."""
+    """A line in the terminal: updates, steps a second, time left, mean return. Compile time is said apart.
+
+    Where there is no terminal, as in a cluster's log, a new line every minute.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -47,8 +54,10 @@ class Progress(Sink):
             console=Console(stderr=True),
         )
         self.task: Any = None
+        self.updates, self.said = 0, time.monotonic()
 
     def begin(self, plan: str, updates: int) -> None:
+        self.updates = updates
         self.bar.start()
         self.bar.console.print(plan, highlight=False)
         self.task = self.bar.add_task("compiling", total=updates, status="")
@@ -58,14 +67,13 @@ class Progress(Sink):
 
     def progress(self, done: int, steps_per_second: float, seconds_left: float, latest: dict[str, float]) -> None:
         minutes, seconds = divmod(round(seconds_left), 60)
-        value = latest.get("evaluation_return", latest.get("episode_return"))
-        shown = "" if value is None else f", return {value:.4g}"
-        self.bar.update(
-            self.task,
-            description="training",
-            completed=done,
-            status=f"{steps_per_second:,.0f} steps/s, {minutes}:{seconds:02d} left{shown}",
-        )
+        names = {"evaluation_return": "return", "episode_return": "return", "best_score": "best score"}
+        shown = next((f", {said} {latest[name]:.4g}" for name, said in names.items() if name in latest), "")
+        status = f"{steps_per_second:,.0f} steps/s, {minutes}:{seconds:02d} left{shown}"
+        self.bar.update(self.task, description="training", completed=done, status=status)
+        if not self.bar.console.is_terminal and time.monotonic() - self.said > LOG_SECONDS:
+            self.said = time.monotonic()
+            self.say(f"{done} of {self.updates} updates, {status}")
 
     def close(self) -> None:
         self.bar.stop()
