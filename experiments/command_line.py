@@ -21,7 +21,11 @@ import tyro
 
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
-ALGORITHMS = {"hdpo": "jaxrl.algorithms.hdpo:HDPO", "ppo": "jaxrl.algorithms.ppo:PPO"}
+ALGORITHMS = {
+    "hdpo": "jaxrl.algorithms.hdpo:HDPO",
+    "ppo": "jaxrl.algorithms.ppo:PPO",
+    "reinforce": "jaxrl.algorithms.reinforce:REINFORCE",
+}
 """name on the command line: where its dataclass is"""
 
 GOES_ON = "stopped; the same command goes on from the last checkpoint"

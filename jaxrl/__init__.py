@@ -9,6 +9,7 @@ from jaxrl.errors import InvalidArgument, UserError
 if TYPE_CHECKING:
     from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.ppo import PPO
+    from jaxrl.algorithms.reinforce import REINFORCE
     from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
     from jaxrl.envs import make
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "HDPO": "algorithms.hdpo",
     "PPO": "algorithms.ppo",
+    "REINFORCE": "algorithms.reinforce",
     "LoadedRun": "engine.loading",
     "Result": "engine.train",
     "load_run": "engine.loading",
@@ -27,6 +29,7 @@ _LAZY = {
 __all__ = [
     "HDPO",
     "PPO",
+    "REINFORCE",
     "InvalidArgument",
     "LoadedRun",
     "Result",

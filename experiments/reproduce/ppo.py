@@ -96,7 +96,7 @@ def probes() -> list[Row]:
     import numpy as np
 
     from jaxrl import PPO, make, train
-    from jaxrl.algorithms.ppo import actor_critic
+    from jaxrl.policies.networks import actor_critic
 
     config = PPO(
         learning_rate=3e-3, gamma=0.9, num_envs=8, num_steps=32, hidden_sizes=(16,), entropy_coefficient=0.0,
@@ -107,7 +107,7 @@ def probes() -> list[Row]:
         env = make(f"probe/{name}-v0")
         params = env.default_params
         result = train(config, env, seeds=8, updates=150, evaluate_every=0)
-        network, _ = actor_critic(config, env, params)
+        network, _ = actor_critic(config, env, params, shared=config.shared_torso)
         obs, _ = env.reset_env(jax.random.key(0), params)
         critic = jax.vmap(partial(network.apply, method="critic"), in_axes=(0, None))
         learned = critic(result.states.learner.params, obs)

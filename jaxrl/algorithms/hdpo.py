@@ -10,7 +10,7 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.core.combine import iterate, keep_best
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend
+from jaxrl.core.descend import descend, step_size
 from jaxrl.core.types import Algorithm
 from jaxrl.envs import unwrapped
 from jaxrl.envs.inventory import InventoryNetwork, simulate
@@ -121,11 +121,7 @@ class HDPO:
             held_out = network.validation_params(env_params)
             return -cost(params, keys, self.development_horizon, held_out, self.development_ignore)
 
-        learning_rate = self.learning_rate
-        if self.anneal_learning_rate:
-            if updates is None:
-                raise InvalidArgument("updates", updates, "must be given when the learning rate is annealed")
-            learning_rate = optax.linear_schedule(self.learning_rate, 0.0, updates)
+        learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates)
         optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate)))
         learner = descend(policy.init, loss, optimiser, deterministic(policy.init, policy.act), self.microbatch_size)
         learner = keep_best(learner, score, self.development_every)

@@ -6,20 +6,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 
 from jaxrl.advantages.returns import ValuedTransitions, gae, values_of
 from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend
-from jaxrl.core.types import Algorithm, Learner, Policy
-from jaxrl.errors import InvalidArgument
+from jaxrl.core.descend import descend, step_size
+from jaxrl.core.types import Algorithm, Learner
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
-from jaxrl.networks.actor_critic import ActorCritic
-from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN
-from jaxrl.policies.bases import categorical, clipped, gaussian, squash
+from jaxrl.policies.networks import actor_critic, check_networks
 from jaxrl.sources.rollout import ResetPolicy, rollout
 
 INFINITY = float("inf")
@@ -91,15 +87,9 @@ class PPO:
             num_epochs=(1, INFINITY),
             num_minibatches=(1, INFINITY),
         )
-        check_one_of(self, network=("mlp", "minatar"), activation=tuple(ACTIVATIONS), reset=get_args(ResetPolicy))
+        check_one_of(self, reset=get_args(ResetPolicy))
         check_divides(self.num_envs * self.num_steps, self.num_minibatches)
-        if any(size < 1 for size in self.hidden_sizes):
-            raise InvalidArgument("hidden_sizes", self.hidden_sizes, "must be positive widths")
-        shape = env.observation_space(env_params).shape
-        if self.network == "minatar" and len(shape) != 3:
-            raise InvalidArgument("network", self.network, f"needs observations [height, width, channels], not {shape}")
-        if self.squash and isinstance(env.action_space(env_params), spaces.Discrete):
-            raise InvalidArgument("squash", self.squash, "must be False for an environment with discrete actions")
+        check_networks(self, env, env_params)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment.
@@ -114,7 +104,7 @@ class PPO:
 
     def learner(self, env: Environment, env_params: Any, updates: int | None = None) -> Learner:
         """What learns from a rollout ``Transition[T, N, ...]``; a subclass may put a transform around it."""
-        network, policy = actor_critic(self, env, env_params)
+        network, policy = actor_critic(self, env, env_params, shared=self.shared_torso)
         estimate = gae(self.gamma, self.gae_lambda)
 
         def critic(params, obs) -> Any:
@@ -154,13 +144,9 @@ class PPO:
                 "approximate_kl": approximate_kl(log_prob, batch.log_prob).mean(),
             }
 
-        learning_rate = self.learning_rate
-        if self.anneal_learning_rate:
-            if updates is None:
-                raise InvalidArgument("updates", updates, "must be given when the learning rate is annealed")
-            learning_rate = optax.linear_schedule(
-                self.learning_rate, 0.0, updates * self.num_epochs * self.num_minibatches
-            )
+        learning_rate = step_size(
+            self.learning_rate, self.anneal_learning_rate, updates, self.num_epochs * self.num_minibatches
+        )
         optimiser = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5))
         optimiser = optax.flatten(optimiser)  # one vector instead of a dozen small arrays: 6% for a single member
         stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
@@ -192,28 +178,3 @@ class Minibatch(NamedTuple):
     """of the value: advantage plus old value"""
     value: jax.Array | None
     """the old value, where it is needed"""
-
-
-def actor_critic(config: PPO, env: Environment, env_params: Any) -> tuple[ActorCritic, Policy]:
-    """Networks and policy that fit an environment's spaces."""
-    space = env.action_space(env_params)
-    discrete = isinstance(space, spaces.Discrete)
-    shape = env.observation_space(env_params).shape
-    torso = {"mlp": MLP, "minatar": MinAtarCNN}[config.network]
-    network = ActorCritic(
-        torso=lambda: torso(config.hidden_sizes, config.activation, len(shape)),
-        outputs=space.n if discrete else space.shape[0],
-        log_std=not discrete,
-        shared=config.shared_torso,
-    )
-
-    def init(key):
-        return network.init(key, jnp.zeros(shape))
-
-    def actor(params, obs) -> Any:
-        return network.apply(params, obs, method="actor")
-
-    if discrete:
-        return network, categorical(init, actor)
-    bounded = squash if config.squash else clipped
-    return network, bounded(gaussian(init, actor, space.shape[0]), space.low, space.high)

@@ -1,13 +1,14 @@
 """The learner that everything trained by gradients is made of."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxrl.core.types import Behaviour, Key, Learner, Metrics, Policy, PyTree
+from jaxrl.errors import InvalidArgument
 
 
 class TrainState(NamedTuple):
@@ -74,6 +75,19 @@ def descend(
         return policy.decode(policy.sample(state.params, obs, noise)[0])
 
     return Learner(init_state, update, behaviour, judge)
+
+
+def step_size(learning_rate: Any, anneal: bool, updates: int | None, per_update: int = 1) -> Any:
+    """A learning rate for optax: as it is, or falling linearly to 0 over ``updates`` of ``per_update`` steps each.
+
+    Raises:
+        InvalidArgument: if it is to fall and ``updates`` is not known.
+    """
+    if not anneal:
+        return learning_rate
+    if updates is None:
+        raise InvalidArgument("updates", updates, "must be given when the learning rate is annealed")
+    return optax.linear_schedule(learning_rate, 0.0, updates * per_update)
 
 
 def equal_parts(rows: int, most: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl import PPO, make, train
-from jaxrl.algorithms.ppo import actor_critic
+from jaxrl.policies.networks import actor_critic
 
 SEEDS = 16
 GAMMA = 0.8
@@ -39,7 +39,7 @@ def learnt(mesh_of):
             done[name] = train(config, env, seeds=SEEDS, updates=updates, evaluate_every=0, mesh=mesh_of(1), tile=SEEDS)
         result = done[name]
         assert result.frozen == {}
-        network, _ = actor_critic(config, env, env.default_params)
+        network, _ = actor_critic(config, env, env.default_params, shared=config.shared_torso)
         algorithm = config.make(env, updates=updates)
         obs = jnp.asarray(observations, jnp.float32).reshape(len(observations), -1)
 
