@@ -323,6 +323,9 @@ class Request:
         """Environment steps of each seed; InvalidArgument if neither the options nor the preset say."""
         steps = self.preset.steps if self.run.steps is None else self.run.steps
         if steps is None:
+            from jaxrl.envs.registry import documentation
+
+            documentation(self.run.env)  # an environment that is not there is the mistake to name
             allowed = f"must be given: there is no preset for {self.run.env} to take it from"
             raise InvalidArgument("steps", None, allowed)
         return steps

@@ -90,12 +90,13 @@ def main() -> int:
 def trainings() -> dict[str, Any]:
     """What can be trained: ``(arguments) -> rows`` by name."""
     from experiments.reproduce.hdpo_pizza import against_newsvendors
+    from experiments.reproduce.hdpo_robustness import robustness
     from experiments.reproduce.hdpo_settings import AGAINST_BASE_STOCK, AGAINST_OPTIMUM, DATA_EFFICIENCY
 
     named = {name: partial(against_optimum, setting) for name, setting in AGAINST_OPTIMUM.items()}
     named |= {name: partial(against_base_stock, setting) for name, setting in AGAINST_BASE_STOCK.items()}
     named |= {name: partial(with_fewer_traces, *settings) for name, settings in DATA_EFFICIENCY.items()}
-    return named | {"pizza": against_newsvendors}
+    return named | {"pizza": against_newsvendors, "robustness": robustness}
 
 
 # --- exact ------------------------------------------------------------------------------------------------------

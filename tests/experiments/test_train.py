@@ -70,7 +70,9 @@ def test_unknown_algorithm(refused):
 
 def test_steps_without_a_preset(tiny, refused):
     at = tiny.index("--steps")
-    assert "steps=None: must be given" in refused([*tiny[:at], *tiny[at + 2 :]])
+    without = [*tiny[:at], *tiny[at + 2 :]]
+    assert "steps=None: must be given" in refused(without)
+    assert "'CartPole-v1'" in refused([*without, "--env", "CartPol-v1"]), "an unknown environment comes first"
 
 
 @pytest.mark.parametrize(
