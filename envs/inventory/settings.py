@@ -71,8 +71,11 @@ def one_store_backlogged(
 def _one_store(
     lead_time: int, params: InventoryParams, pipeline: int | None, demand: Demand, **arguments: Any
 ) -> InventoryNetwork:
-    slots = max(4, lead_time) if pipeline is None else pipeline
-    params = dataclasses.replace(params, edge_cost=0.0, lead_time=lead_time, initial_periods=slots)
+    initial_periods = max(4, lead_time)
+    slots = initial_periods if pipeline is None else pipeline
+    params = dataclasses.replace(
+        params, edge_cost=0.0, lead_time=lead_time, initial_periods=min(initial_periods, slots)
+    )
     return InventoryNetwork(Network(1, 1, ((OUTSIDE, 0),), slots), demand, params, **arguments)
 
 

@@ -97,12 +97,16 @@ def backlogged() -> Setting:
         title="one store, backlogged demand, base stock",
         env="inventory/one-store-backlogged-v0",
         env_settings={"pipeline": 20},
-        variants={"lead_time": [lead for lead, _ in instances], "underage": [underage for _, underage in instances]},
+        variants={
+            "lead_time": [lead for lead, _ in instances],
+            "underage": [underage for _, underage in instances],
+            "initial_periods": [max(4, lead) for lead, _ in instances],
+        },
         names=[f"L {lead}, p {underage:g}" for lead, underage in instances],
         optimum=[optimum.cost for optimum in optima],
         policy=policy,
         config=hdpo("base_stock", 0.5, horizon=100, development_every=50),
-        updates=400,
+        updates=800,
         bounds=(None, 0.15),
     )
 
@@ -168,9 +172,9 @@ AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
     "backlogged": backlogged,
     "serial_echelon": partial(serial, "echelon_stock", GRID, 800, 0.6, learning_rate=0.5),
     "serial_vanilla": partial(serial, "vanilla", GRID, 3000, 0.6, **SERIAL_VANILLA),
-    "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 4000, **DENSE),
-    "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 4000, **DENSE),
-    "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 4000, **DENSE),
+    "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 1500, **DENSE),
+    "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 1500, **DENSE),
+    "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 1500, **DENSE),
     "transshipment_graph": partial(transshipment, "graph", 3, 2, [(0.0, 4.0)], 1500, **GRAPH),
 }
 
