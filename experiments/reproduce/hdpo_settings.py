@@ -105,8 +105,8 @@ def backlogged() -> Setting:
         names=[f"L {lead}, p {underage:g}" for lead, underage in instances],
         optimum=[optimum.cost for optimum in optima],
         policy=policy,
-        config=hdpo("base_stock", 0.5, horizon=100, development_every=50),
-        updates=800,
+        config=hdpo("base_stock", 0.5, batch_size=64, horizon=100),
+        updates=3200,
         bounds=(None, 0.15),
     )
 
@@ -141,7 +141,8 @@ def serial(policy: str, instances: list[tuple[int, float]], updates: int, bound:
     )
 
 
-SERIAL_VANILLA = {"learning_rate": 1e-2, "max_grad_norm": 1.0, "hidden_sizes": (32, 32)}
+LEVELS = {"learning_rate": 0.5, "batch_size": 32, "horizon": 100}
+SERIAL_VANILLA = {"learning_rate": 1e-2, "max_grad_norm": 1.0, "hidden_sizes": (32, 32), "batch_size": 64}
 DENSE = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (128, 128), "batch_size": 128}
 GRAPH = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (32, 32), "batch_size": 64}
 
@@ -170,8 +171,8 @@ def transshipment(
 AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
     "lost": lost,
     "backlogged": backlogged,
-    "serial_echelon": partial(serial, "echelon_stock", GRID, 800, 0.6, learning_rate=0.5),
-    "serial_vanilla": partial(serial, "vanilla", GRID, 3000, 0.6, **SERIAL_VANILLA),
+    "serial_echelon": partial(serial, "echelon_stock", GRID, 2400, 0.6, **LEVELS),
+    "serial_vanilla": partial(serial, "vanilla", GRID, 5000, 0.6, **SERIAL_VANILLA),
     "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 1500, **DENSE),
     "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 1500, **DENSE),
     "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 1500, **DENSE),
