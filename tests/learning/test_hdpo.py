@@ -34,9 +34,10 @@ LOST = "inventory/one-store-lost-v0"
 # --- the gradient -------------------------------------------------------------------------------------------------
 
 
-def replayed():
+def replayed(split="train"):
+    """The 20 periods of ``train`` after its history, or the 10 of ``validation``."""
     sales = np.random.default_rng(0).integers(0, 9, (5, 1, 40))
-    return real_store(demand_series(sales, np.cos(np.arange(40.0)), history=4, warm_up=2), lead_time=(1, 3))
+    return real_store(demand_series(sales, np.cos(np.arange(40.0)), history=4, warm_up=2), split, lead_time=(1, 3))
 
 
 @pytest.mark.parametrize(
@@ -322,6 +323,29 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, trained, trees, tmp_pat
 
 
 # --- refused ------------------------------------------------------------------------------------------------------
+
+
+def test_policies_on_recorded_demand_are_scored_on_the_validation_periods():
+    config = TINY.replace(policy="data_driven", learning_rate=1e-3)
+    env, held_out = replayed(), replayed("validation")
+    algorithm = config.make(env)
+    update, state = jax.jit(algorithm.update), algorithm.init(KEY)
+    for _ in range(2):
+        state, metrics = update(state)
+    keys = jax.random.split(state.learner.key, 16)
+    act = functools.partial(config.orders(env, env.default_params).act, state.learner.best)
+    score, other = (-simulate(which, act, keys, 10, ignore=4).mean() for which in (held_out, env))
+    np.testing.assert_allclose(metrics["score"].total, score, rtol=1e-5)
+    assert abs(other - score) > 1e-2 * abs(score), "the training periods would do as well"
+    assert held_out.validation_params(held_out.default_params) is held_out.default_params
+
+
+@pytest.mark.parametrize(("argument", "periods"), [("horizon", 20), ("development_horizon", 10)])
+def test_horizons_beyond_the_recorded_periods_are_refused(argument, periods):
+    env, config = replayed(), TINY.replace(policy="data_driven", **{argument: periods})
+    config.check(env, env.default_params)
+    with pytest.raises(InvalidArgument, match=f"^{argument}={periods + 1}.*{periods}"):
+        config.replace(**{argument: periods + 1}).check(env, env.default_params)
 
 
 @pytest.fixture
