@@ -141,7 +141,7 @@ def against_optimum(make_setting: Any, arguments: Arguments) -> list[Row]:
     setting = make_setting()
     costs = trained_costs(setting, arguments)  # [instances, seeds]
     if setting.policy is not None:
-        known = [simulated(setting, i, setting.policy(i)) for i in range(len(setting.names))]
+        known = [simulated(setting, i, on_inventory(setting.policy(i))) for i in range(len(setting.names))]
         costs = costs - np.array(known)[:, None] + np.array(setting.optimum)[:, None]
     gaps = 100 * (costs / np.array(setting.optimum)[:, None] - 1)
     mean_bound, worst_bound = setting.bounds
@@ -172,7 +172,9 @@ def against_base_stock(make_setting: Any, arguments: Arguments) -> list[Row]:
         best_simulated_base_stock(env, keys, SEARCHED["periods"], SEARCHED["ignore"], capped=capped)
         for capped in (False, True)
     ]
-    heuristics = [simulated(setting, 0, None, act=base_stock_orders(env, policy)) for policy in found]
+    heuristics = [
+        simulated(setting, 0, lambda env, _, policy=policy: base_stock_orders(env, policy)) for policy in found
+    ]
     costs = trained_costs(setting, arguments)[0]
     policy = setting.config.policy
     print(f"{setting.title}: base stock {heuristics[0]:.4f}, capped {heuristics[1]:.4f}, {policy} {costs.mean():.4f}")
@@ -212,10 +214,10 @@ def trained_costs(setting: Any, arguments: Arguments) -> Any:
     fields = checked_env_fields(env.default_params, setting.variants)
 
     def cost(weights, own):
-        return simulated_cost(setting, env, own, lambda env_params: partial(policy(env_params).act, weights))
+        def policy(env, env_params):
+            return partial(setting.config.orders(env, env_params).act, weights)
 
-    def policy(env_params):
-        return setting.config.orders(env, env_params)
+        return simulated_cost(setting, env, own, policy)
 
     judge = jax.jit(lambda *members: jax.lax.map(lambda member: cost(*member), members))
     devices = jax.local_devices()
@@ -230,8 +232,13 @@ def trained_costs(setting: Any, arguments: Arguments) -> Any:
     return np.concatenate(costs).reshape(len(setting.names), arguments.seeds)
 
 
-def simulated(setting: Any, instance: int, orders: Any, act: Any = None) -> float:
-    """Cost of one policy ``(inventory) -> orders``, or ``act(obs) -> orders``, on the fresh traces of an instance."""
+def on_inventory(orders: Any) -> Any:
+    """A policy ``(env, env_params) -> (obs -> orders)`` from one ``(inventory -> orders)``."""
+    return lambda env, env_params: lambda obs: orders(env.view(obs, env_params).inventory)
+
+
+def simulated(setting: Any, instance: int, policy: Any) -> float:
+    """Cost of a policy ``(env, env_params) -> (obs -> orders)`` on the fresh traces of an instance."""
     import jax
 
     from jaxrl import make
@@ -239,20 +246,18 @@ def simulated(setting: Any, instance: int, orders: Any, act: Any = None) -> floa
 
     env = make(setting.env, **setting.env_settings)
     own = {name: value[instance] for name, value in checked_env_fields(env.default_params, setting.variants).items()}
-    policy = lambda env_params: act or (lambda obs: orders(env.view(obs, env_params).inventory))  # noqa: E731
     return float(jax.jit(lambda own: simulated_cost(setting, env, own, policy))(own))
 
 
 def simulated_cost(setting: Any, env: Any, own: Any, policy: Any) -> Any:
-    """Mean cost of ``policy(env_params)(obs)`` on the fresh traces, with an instance's ``own`` parameters; traced."""
+    """The same, traced, with an instance's ``own`` fields of the environment's parameters."""
     import jax
     from jaxrl.envs.inventory import simulate
 
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), FIRST_TEST_KEY), setting.test["scenarios"])
-    env_params = dataclasses.replace(env.default_params, **own)
-    periods, ignore = setting.test["periods"], setting.test["ignore"]
-    act = policy(env_params)
-    return simulate(env, act, keys, periods, env_params, ignore=ignore, round_orders=setting.round_orders).mean()
+    test, env_params = setting.test, dataclasses.replace(env.default_params, **own)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), FIRST_TEST_KEY), test["scenarios"])
+    act, how = policy(env, env_params), {"ignore": test["ignore"], "round_orders": setting.round_orders}
+    return simulate(env, act, keys, test["periods"], env_params, **how).mean()
 
 
 if __name__ == "__main__":
