@@ -74,9 +74,15 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def about_lines(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> list[str]:
     """How the rows were made, a line for each run, with the names of its rows if there are several."""
-    runs: dict[str, list[str]] = {}
-    for row in rows:
-        runs.setdefault(about_line(row["about"]), []).append(name(row))
-    if len(runs) == 1:
-        return list(runs)
-    return [f"- {line} Rows: {'; '.join(names)}." for line, names in runs.items()]
+    lines, numbers = runs_of(rows)
+    if len(lines) == 1:
+        return lines
+    names = [[name(row) for row, number in zip(rows, numbers) if number == i] for i in range(len(lines))]
+    return [f"- {line} Rows: {'; '.join(named)}." for line, named in zip(lines, names)]
+
+
+def runs_of(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[int]]:
+    """How rows were made, a line for each run, and for each row which of them it was."""
+    each = [about_line(row["about"]) for row in rows]
+    lines = list(dict.fromkeys(each))
+    return lines, [lines.index(line) for line in each]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.results import about_lines, with_earlier, write_rows
+from experiments.results import runs_of, with_earlier, write_rows
 from jaxrl.stats import interquartile_interval
 
 Kind = Literal["exact", "published", "peer", "bound", "claim"]
@@ -88,18 +88,14 @@ def write(path: Path, title: str, introduction: str, rows: Sequence[Row], about:
     name = lambda row: row["name"]  # noqa: E731
     made = with_earlier(path.with_suffix(".json"), [asdict(row) | {"about": about} for row in rows], name)
     write_rows(path.with_suffix(".json"), made)
+    runs, numbers = runs_of(made)
     rows = [Row(**{key: value for key, value in row.items() if key != "about"}) for row in made]
-    lines = [
-        f"# {title}",
-        "",
-        introduction,
-        "",
-        *about_lines(made, name),
-        "",
-        f"| {' | '.join(HEADER)} |",
-        "| " + " | ".join("---" for _ in HEADER) + " |",
-    ]
-    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    header, body = HEADER, [cells(row) for row in rows]
+    if len(runs) > 1:
+        header, body = [*HEADER, "run"], [[*row, str(number + 1)] for row, number in zip(body, numbers)]
+        runs = [f"{number}. {run}" for number, run in enumerate(runs, 1)]
+    lines = [f"# {title}", "", introduction, "", *runs, "", f"| {' | '.join(header)} |"]
+    lines += ["| " + " | ".join("---" for _ in header) + " |", *(f"| {' | '.join(row)} |" for row in body)]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
