@@ -105,7 +105,7 @@ def backlogged() -> Setting:
         names=[f"L {lead}, p {underage:g}" for lead, underage in instances],
         optimum=[optimum.cost for optimum in optima],
         policy=policy,
-        config=hdpo("base_stock", 0.5, batch_size=64, horizon=100),
+        config=hdpo("base_stock", 0.5, batch_size=32, horizon=200),
         updates=3200,
         bounds=(None, 0.15),
     )
