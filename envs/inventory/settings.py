@@ -71,11 +71,8 @@ def one_store_backlogged(
 def _one_store(
     lead_time: int, params: InventoryParams, pipeline: int | None, demand: Demand, **arguments: Any
 ) -> InventoryNetwork:
-    initial_periods = max(4, lead_time)
-    slots = initial_periods if pipeline is None else pipeline
-    params = dataclasses.replace(
-        params, edge_cost=0.0, lead_time=lead_time, initial_periods=min(initial_periods, slots)
-    )
+    slots, initial_periods = _slots([lead_time], pipeline)
+    params = dataclasses.replace(params, edge_cost=0.0, lead_time=lead_time, initial_periods=initial_periods)
     return InventoryNetwork(Network(1, 1, ((OUTSIDE, 0),), slots), demand, params, **arguments)
 
 
@@ -90,7 +87,7 @@ def serial(
 ) -> InventoryNetwork:
     """Echelons in a row, the last one a store where demand waits; order from the most upstream one down."""
     n = len(lead_times)
-    slots = max([4, *lead_times]) if pipeline is None else pipeline
+    slots, initial_periods = _slots(lead_times, pipeline)
     edges = tuple((node - 1 if node else OUTSIDE, node) for node in range(n))
     params = InventoryParams(
         holding=tuple(holding),
@@ -99,7 +96,7 @@ def serial(
         lead_time=tuple(lead_times),
         demand_mean=demand_mean,
         demand_std=demand_std,
-        initial_periods=(0,) * (n - 1) + (slots,),
+        initial_periods=(0,) * (n - 1) + (initial_periods,),
     )
     return InventoryNetwork(
         Network(n, 1, edges, slots), normal(), params, lost=False, env_id="inventory/serial-v0", lean=lean
@@ -307,6 +304,13 @@ SETTINGS: dict[str, Any] = {
 
 def _of(values: Sequence[float], which: np.ndarray) -> list[float]:
     return [values[i] for i in which]
+
+
+def _slots(lead_times: Sequence[int], pipeline: int | None) -> tuple[int, int]:
+    """Slots of the inventory vector, and how many of a store's start with stock: as many as there would be by default,
+    so that more slots leave the start as it is."""
+    needed = max(4, *lead_times)
+    return (needed, needed) if pipeline is None else (pipeline, min(needed, pipeline))
 
 
 def _at_least_one(name: str, value: int) -> int:

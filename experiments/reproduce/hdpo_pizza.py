@@ -36,7 +36,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "fixed_quantile": {"learning_rate": [3e-3, 1e-2, 3e-2], "updates": 300},
     "transformed_newsvendor": {"learning_rate": [1e-3, 3e-3, 1e-2], "hidden_sizes": (32, 32), "updates": 600},
 }
-"""policies, the step sizes to choose from, and gradient steps that are enough for the score to stop rising"""
+"""policies, the step sizes to choose from, and gradient steps"""
 DRAWS = 512
 """prices and lead times with which each product is judged"""
 
@@ -48,17 +48,17 @@ def against_newsvendors(arguments: Any) -> list[Row]:
     forecaster = fit_forecaster(series, lead_times(env.default_params), jax.random.key(0))
     newsvendors = {"fixed_quantile": fixed_quantile, "transformed_newsvendor": transformed_newsvendor}
     POLICIES.update({name: partial(make, forecaster=forecaster) for name, make in newsvendors.items()})
-    profits = {name: judged(series, *trained(series, env, name, arguments)) for name in LEARNED}
+    profits = {name: judged(series, *trained(series, env, name, arguments), arguments.seeds) for name in LEARNED}
     newsvendor: Any = partial(quantile_newsvendor, forecaster=forecaster)
-    profits["quantile_newsvendor"] = judged(series, newsvendor, ((),))
+    profits["quantile_newsvendor"] = judged(series, newsvendor, (), 1)
     for name, profit in profits.items():
         print(f"pizza, {name}: profit {profit.mean():.4f} a store and day")
     ours = profits.pop("data_driven")
     return [gain(name, ours, theirs, arguments.seeds) for name, theirs in profits.items()]
 
 
-def trained(series: Any, env: Any, name: str, arguments: Any) -> tuple[Any, tuple]:
-    """The policy's factory, and each seed's best parameters with the step size that is best on the second part."""
+def trained(series: Any, env: Any, name: str, arguments: Any) -> tuple[Any, Any]:
+    """The policy's factory, and the seeds' best parameters with the step size that is best on the second part."""
     options = dict(LEARNED[name])
     updates, rates = options.pop("updates"), options.pop("learning_rate")
     begin, end = series.periods("validation")
@@ -79,14 +79,15 @@ def trained(series: Any, env: Any, name: str, arguments: Any) -> tuple[Any, tupl
     scores = np.asarray(best.score).reshape(len(rates), len(seeds))
     chosen = int(scores.mean(axis=1).argmax())
     print(f"pizza, {name}: validation profit {scores.mean(axis=1)} with step sizes {rates}")
-    members = range(chosen * len(seeds), (chosen + 1) * len(seeds))
+    members = slice(chosen * len(seeds), (chosen + 1) * len(seeds))
     factory = partial(POLICIES[name], sizes=config.hidden_sizes)
-    return factory, tuple(jax.tree.map(lambda leaf, m=m: leaf[m], best.best) for m in members)
+    return factory, jax.tree.map(lambda leaf: leaf[members], best.best)
 
 
-def judged(series: Any, factory: Any, weights: tuple) -> np.ndarray:
-    """``[seeds, products]`` profit a store and day in the last part of the year."""
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
+def judged(series: Any, factory: Any, weights: Any, seeds: int) -> np.ndarray:
+    """``[seeds, products]`` profit a store and day in the last part of the year, of parameters with leaves
+    ``[seeds, ...]``."""
+    keys = jax.random.split(jax.random.key(2**31), DRAWS)  # the same prices and lead times for all
     profits = []
     for product in range(len(series.products)):
         one = dataclasses.replace(
@@ -94,14 +95,12 @@ def judged(series: Any, factory: Any, weights: tuple) -> np.ndarray:
         )
         env = real_store(one, "test", lead_time=LEAD_TIME)
         policy, params = factory(env, env.default_params), env.default_params
-        keys = jax.random.split(jax.random.key(2**31), DRAWS)  # the same prices and lead times for all
 
-        def profit(own, env=env, policy=policy, params=params, keys=keys):
+        def profit(own, env=env, policy=policy, params=params):
             act = partial(policy.act, own)
             return -simulate(env, act, keys, params.max_steps_in_episode, params, ignore=series.warm_up).mean()
 
-        each = jax.vmap(profit, axis_size=len(weights))
-        profits.append(jax.jit(each)(stacked))
+        profits.append(jax.jit(jax.vmap(profit, axis_size=seeds))(weights))
     return np.array(profits).T
 
 

@@ -111,7 +111,7 @@ def backlogged() -> Setting:
     )
 
 
-def serial(policy: str, instances: list[tuple[int, float]], updates: int, bound: float, **config: Any) -> Setting:
+def serial(policy: str, instances: list[tuple[int, float]], updates: int, **config: Any) -> Setting:
     """Echelons in a row."""
     optima = [clark_scarf(lead, underage) for lead, underage in instances]
 
@@ -137,7 +137,7 @@ def serial(policy: str, instances: list[tuple[int, float]], updates: int, bound:
         policy=echelon,
         config=hdpo(policy, **config),
         updates=updates,
-        bounds=(None, bound),
+        bounds=(None, 0.6),
     )
 
 
@@ -171,8 +171,8 @@ def transshipment(
 AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
     "lost": lost,
     "backlogged": backlogged,
-    "serial_echelon": partial(serial, "echelon_stock", GRID, 2400, 0.6, **LEVELS),
-    "serial_vanilla": partial(serial, "vanilla", GRID, 5000, 0.6, **SERIAL_VANILLA),
+    "serial_echelon": partial(serial, "echelon_stock", GRID, 2400, **LEVELS),
+    "serial_vanilla": partial(serial, "vanilla", GRID, 5000, **SERIAL_VANILLA),
     "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 1500, **DENSE),
     "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 1500, **DENSE),
     "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 1500, **DENSE),
@@ -182,26 +182,13 @@ AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
 # --- no optimum known ---------------------------------------------------------------------------------------------
 
 
-def one_warehouse(policy: str, updates: int, **config: Any) -> Setting:
-    """A warehouse and three stores, lost demand."""
-    return Setting(
-        title="one warehouse, 3 stores, lost demand",
-        env="inventory/one-warehouse-v0",
-        config=hdpo(policy, **config),
-        updates=updates,
-    )
+def warehouses(title: str, env: str, policy: str, updates: int, **config: Any) -> Setting:
+    """Warehouses and stores whose unmet demand is lost, one instance."""
+    return Setting(title=f"{title}, lost demand", env=env, config=hdpo(policy, **config), updates=updates)
 
 
-def many_warehouses(policy: str, updates: int, **config: Any) -> Setting:
-    """Two warehouses and ten stores, lost demand."""
-    return Setting(
-        title="2 warehouses, 10 stores, lost demand",
-        env="inventory/many-warehouses-v0",
-        config=hdpo(policy, **config),
-        updates=updates,
-    )
-
-
+one_warehouse = partial(warehouses, "one warehouse, 3 stores", "inventory/one-warehouse-v0")
+many_warehouses = partial(warehouses, "2 warehouses, 10 stores", "inventory/many-warehouses-v0")
 AGAINST_BASE_STOCK: dict[str, Callable[[], Setting]] = {
     "one_warehouse_vanilla": partial(one_warehouse, "vanilla", 3000, **DENSE),
     "one_warehouse_graph": partial(one_warehouse, "graph", 1500, **GRAPH),
@@ -213,8 +200,8 @@ FEW = {"batch_size": 32, "development_scenarios": 256, "development_every": 50}
 SERIAL_L4 = [(4, 9.0)]
 DATA_EFFICIENCY: dict[str, tuple[Callable[[], Setting], Callable[[], Setting]]] = {
     "serial_traces": (
-        partial(serial, "graph", SERIAL_L4, 1000, 100.0, num_scenarios=64, **GRAPH | FEW),
-        partial(serial, "vanilla", SERIAL_L4, 3000, 100.0, num_scenarios=256, **SERIAL_VANILLA | FEW),
+        partial(serial, "graph", SERIAL_L4, 1000, num_scenarios=64, **GRAPH | FEW),
+        partial(serial, "vanilla", SERIAL_L4, 3000, num_scenarios=256, **SERIAL_VANILLA | FEW),
     ),
     "one_warehouse_traces": (
         partial(one_warehouse, "graph", 1000, num_scenarios=64, **GRAPH | FEW),

@@ -1,6 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017)."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ from jaxrl.core.descend import descend, step_size
 from jaxrl.core.types import Algorithm, Learner
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
-from jaxrl.policies.networks import actor_critic, check_networks
+from jaxrl.policies.networks import Networks, actor_critic
 from jaxrl.sources.rollout import ResetPolicy, rollout
 
 INFINITY = float("inf")
 
 
 @struct.dataclass
-class PPO:
+class PPO(Networks):
     """Proximal policy optimisation with clipped ratios, generalised advantages and time limits bootstrapped through."""
 
     learning_rate: float = 2.5e-4
@@ -49,16 +49,8 @@ class PPO:
     """Passes over an iteration's transitions."""
     num_minibatches: int = static(4)
     """Gradient steps of each pass."""
-    network: Literal["mlp", "minatar"] = static("mlp")
-    """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
-    hidden_sizes: tuple[int, ...] = static((64, 64))
-    """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
-    """Nonlinearity of every layer but the heads."""
     shared_torso: bool = static(False)
     """One torso for actor and critic, instead of one each."""
-    squash: bool = static(False)
-    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
     clip_value: bool = static(False)
     """Clip the value loss too, to within clip of the old values."""
     normalise_observations: bool = static(False)
@@ -89,7 +81,7 @@ class PPO:
         )
         check_one_of(self, reset=get_args(ResetPolicy))
         check_divides(self.num_envs * self.num_steps, self.num_minibatches)
-        check_networks(self, env, env_params)
+        self.check_networks(env, env_params)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment.

@@ -14,14 +14,14 @@ from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size
 from jaxrl.core.types import Algorithm
 from jaxrl.errors import InvalidArgument
-from jaxrl.policies.networks import actor_critic, check_networks
+from jaxrl.policies.networks import Networks, actor_critic
 from jaxrl.sources.rollout import rollout
 
 INFINITY = float("inf")
 
 
 @struct.dataclass
-class REINFORCE:
+class REINFORCE(Networks):
     """The score-function gradient of the return to go, with causality and a baseline, and no critic.
 
     An iteration simulates ``num_envs`` environments for ``num_steps`` steps and takes one gradient step. Returns end
@@ -44,14 +44,6 @@ class REINFORCE:
     baseline: Literal["others", "none"] = static("others")
     """What is subtracted from a return: the mean return to go of the other environments at the same step, which is
     independent of the action and so leaves the mean of the gradient as it is; or nothing."""
-    network: Literal["mlp", "minatar"] = static("mlp")
-    """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
-    hidden_sizes: tuple[int, ...] = static((64, 64))
-    """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
-    """Nonlinearity of every layer but the head."""
-    squash: bool = static(False)
-    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
     normalise_observations: bool = static(False)
     """Standardise observations by their running moments."""
     anneal_learning_rate: bool = static(False)
@@ -71,7 +63,7 @@ class REINFORCE:
         check_one_of(self, baseline=("others", "none"))
         if self.baseline == "others" and self.num_envs < 2:
             raise InvalidArgument("num_envs", self.num_envs, "must be at least 2 for baseline='others'")
-        check_networks(self, env, env_params)
+        self.check_networks(env, env_params)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment.

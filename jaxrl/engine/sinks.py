@@ -68,7 +68,7 @@ class Progress(Sink):
     def progress(self, done: int, steps_per_second: float, seconds_left: float, latest: dict[str, float]) -> None:
         minutes, seconds = divmod(round(seconds_left), 60)
         names = {"evaluation_return": "return", "episode_return": "return", "best_score": "best score"}
-        shown = next((f", {said} {latest[name]:.4g}" for name, said in names.items() if name in latest), "")
+        shown = next((f", {word} {latest[name]:.4g}" for name, word in names.items() if name in latest), "")
         status = f"{steps_per_second:,.0f} steps/s, {minutes}:{seconds:02d} left{shown}"
         self.bar.update(self.task, description="training", completed=done, status=status)
         if not self.bar.console.is_terminal and time.monotonic() - self.said > LOG_SECONDS:

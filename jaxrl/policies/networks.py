@@ -1,12 +1,13 @@
 """Actors and critics of the general algorithms, as their config asks for them and an environment's spaces need them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
+from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.config import check_one_of
+from jaxrl.core.config import check_one_of, static
 from jaxrl.core.types import Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.actor_critic import ActorCritic
@@ -16,25 +17,38 @@ from jaxrl.policies.bases import categorical, clipped, gaussian, squash
 TORSOS = {"mlp": MLP, "minatar": MinAtarCNN}
 
 
-def check_networks(config: Any, env: Environment, env_params: Any) -> None:
-    """Raises InvalidArgument for networks that do not fit the environment; see ``actor_critic``."""
-    check_one_of(config, network=tuple(TORSOS), activation=tuple(ACTIVATIONS))
-    if any(size < 1 for size in config.hidden_sizes):
-        raise InvalidArgument("hidden_sizes", config.hidden_sizes, "must be positive widths")
-    shape = env.observation_space(env_params).shape
-    if config.network == "minatar" and len(shape) != 3:
-        raise InvalidArgument("network", config.network, f"needs observations [height, width, channels], not {shape}")
-    if config.squash and isinstance(env.action_space(env_params), spaces.Discrete):
-        raise InvalidArgument("squash", config.squash, "must be False for an environment with discrete actions")
+@struct.dataclass
+class Networks:
+    """The hyperparameters of ``actor_critic``, for an algorithm's dataclass to inherit."""
+
+    network: Literal["mlp", "minatar"] = static("mlp")
+    """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
+    hidden_sizes: tuple[int, ...] = static((64, 64))
+    """Widths of the dense layers."""
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
+    """Nonlinearity of every layer but the heads."""
+    squash: bool = static(False)
+    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
+
+    def check_networks(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for networks that do not fit the environment."""
+        check_one_of(self, network=tuple(TORSOS), activation=tuple(ACTIVATIONS))
+        if any(size < 1 for size in self.hidden_sizes):
+            raise InvalidArgument("hidden_sizes", self.hidden_sizes, "must be positive widths")
+        shape = env.observation_space(env_params).shape
+        if self.network == "minatar" and len(shape) != 3:
+            raise InvalidArgument("network", self.network, f"needs observations [height, width, channels], not {shape}")
+        if self.squash and isinstance(env.action_space(env_params), spaces.Discrete):
+            raise InvalidArgument("squash", self.squash, "must be False for an environment with discrete actions")
 
 
 def actor_critic(
-    config: Any, env: Environment, env_params: Any, critic: bool = True, shared: bool = False
+    config: Networks, env: Environment, env_params: Any, critic: bool = True, shared: bool = False
 ) -> tuple[ActorCritic, Policy]:
     """Networks and policy that fit an environment's spaces.
 
     Args:
-        config: has ``network``, ``hidden_sizes``, ``activation`` and ``squash``.
+        config: the hyperparameters of the networks.
         critic: the parameters are of an actor and a critic, else of an actor alone.
         shared: one torso for both, instead of one each.
     """

@@ -463,7 +463,9 @@ class WithForesight(InventoryNetwork):
             return jnp.concatenate([inner.calendar(state[0], time, params), future])
 
         features = inner.features + env.network.stores * ahead
-        super().__init__(env.network, Demand(start, draw, calendar, features), env.default_params, **_options(env))
+        super().__init__(
+            env.network, Demand(start, draw, calendar, features, inner.periods), env.default_params, **_options(env)
+        )
         self.ahead = ahead
 
 
@@ -510,4 +512,4 @@ def just_in_time(env: InventoryNetwork, params: InventoryParams, sizes: Sequence
 
 
 def _options(env: InventoryNetwork) -> dict[str, Any]:
-    return {name: getattr(env, name) for name in ("lost", "profit", "window", "env_id", "lean")}
+    return {name: getattr(env, name) for name in ("lost", "profit", "window", "env_id", "lean", "validation")}

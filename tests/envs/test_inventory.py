@@ -529,6 +529,17 @@ def test_normal_demand_has_the_moments_of_its_parameters(clipped, correlation):
     assert abs(np.corrcoef(sums[1:], sums[:-1])[0, 1]) < 4 / np.sqrt(DRAWS)
 
 
+@pytest.mark.parametrize("factory", [one_store_lost, one_store_backlogged, serial])
+def test_more_slots_leave_the_start_as_it_is(factory):
+    """A store starts with stock in as many slots as its lead times need, however many there are."""
+    filled = []
+    for pipeline in (None, 20):
+        env = factory(pipeline=pipeline)
+        inventory = env.reset_env(KEY, env.default_params)[1].inventory
+        filled.append((np.asarray(inventory) > 0).sum(axis=-1).tolist())
+    assert filled[0] == filled[1] == [0] * (len(filled[0]) - 1) + [4]
+
+
 # --- simulate -----------------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,14 @@ def test_the_plan_fits_into_memory():
         plan(1000, 4, state_bytes=10**6, work_bytes=10**7, memory=2 * 10**9, tile=200, on_cpu=False)
 
 
+@pytest.mark.parametrize(
+    ("state_bytes", "work_bytes", "tile"), [(10**5, 10**5, 8), (10**4, 10**5, 16), (10**4, 3 * 10**6, 4), (1, 10**8, 1)]
+)
+def test_a_tile_on_a_cpu_fits_its_caches(state_bytes, work_bytes, tile):
+    assert plan(64, 2, state_bytes, work_bytes, GIB, None, on_cpu=True).tile == tile
+    assert plan(64, 2, state_bytes, work_bytes, 64 * GIB, None, on_cpu=False).tile == 32, "an accelerator has no need"
+
+
 @pytest.mark.parametrize("members", [1, 2, 7, 64, 100])
 @pytest.mark.parametrize("devices", [1, 2, 8])
 @pytest.mark.parametrize("tile", [None, 1, 5, 16])

@@ -322,9 +322,6 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, trained, trees, tmp_pat
         run(config, **request | {"env_variants": VARIANTS | {"underage": [4.0, 10.0]}})
 
 
-# --- refused ------------------------------------------------------------------------------------------------------
-
-
 def test_policies_on_recorded_demand_are_scored_on_the_validation_periods():
     config = TINY.replace(policy="data_driven", learning_rate=1e-3)
     env, held_out = replayed(), replayed("validation")
@@ -338,6 +335,9 @@ def test_policies_on_recorded_demand_are_scored_on_the_validation_periods():
     np.testing.assert_allclose(metrics["score"].total, score, rtol=1e-5)
     assert abs(other - score) > 1e-3 * abs(score), "the training periods would do as well"
     assert held_out.validation_params(held_out.default_params) is held_out.default_params
+
+
+# --- refused ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("argument", "periods"), [("horizon", 20), ("development_horizon", 10)])
