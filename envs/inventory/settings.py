@@ -309,7 +309,7 @@ def _of(values: Sequence[float], which: np.ndarray) -> list[float]:
 def _slots(lead_times: Sequence[int], pipeline: int | None) -> tuple[int, int]:
     """Slots of the inventory vector, and how many of a store's start with stock: as many as there would be by default,
     so that more slots leave the start as it is."""
-    needed = max(4, *lead_times)
+    needed = max([4, *lead_times])
     return (needed, needed) if pipeline is None else (pipeline, min(needed, pipeline))
 
 
