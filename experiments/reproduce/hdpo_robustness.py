@@ -15,6 +15,7 @@ from jaxrl.envs.inventory import optimal, simulate
 from experiments.reproduce.table import Row, at_most
 from jaxrl import HDPO, PPO, REINFORCE, make, train
 from jaxrl.engine.sinks import Progress
+from jaxrl.engine.transfer import select_members
 
 LEAD_TIME, UNDERAGE, NEAR = 4, 9.0, 5.0
 STEP_SIZES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -69,5 +70,7 @@ def costs(env: Any, config: Any, arguments: Any) -> np.ndarray:
 
         return simulate(env, policy, keys, 500, ignore=100, round_orders=True).mean()
 
-    judged = jax.jit(lambda states: jax.lax.map(cost, states))(result.states)
+    members = jnp.arange(len(result.members))
+    judge = jax.jit(lambda states: jax.lax.map(lambda member: cost(select_members(states, member)), members))
+    judged = judge(result.states)
     return np.asarray(judged).reshape(len(STEP_SIZES), len(seeds))

@@ -17,9 +17,9 @@ from jaxrl.policies.bases import categorical, clipped, gaussian, squash
 TORSOS = {"mlp": MLP, "minatar": MinAtarCNN}
 
 
-@struct.dataclass
+@struct.dataclass(kw_only=True)
 class Networks:
-    """The hyperparameters of ``actor_critic``, for an algorithm's dataclass to inherit."""
+    """The hyperparameters of ``actor_critic``, for an algorithm to inherit; by keyword, so that its own come first."""
 
     network: Literal["mlp", "minatar"] = static("mlp")
     """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
