@@ -1,5 +1,78 @@
-"""Dynamic programming on finite Markov decision processes, as a Bellman backup with three slots and its transforms."""
+"""Dynamic programming on finite Markov decision processes, as a Bellman backup with slots and transforms of it.
 
+    mdp = dense_mdp(probabilities, rewards, discount=0.9)
+    solve(mdp)                                                     # the nominal values
+    solve(mdp, bellman(robust(KL(0.1)), regularise(0.5)))          # against an adversary, paying for determinism
+    solve_many(mdp, [bellman(robust(L1(x))) for x in radii])       # the price of robustness, as one program
+"""
+
+from jaxrl.bellman.backup import (
+    Backup,
+    UndefinedComposition,
+    average_reward,
+    bellman,
+    follow,
+    optimistic,
+    regularise,
+    risk,
+    robust,
+)
 from jaxrl.bellman.mdp import MDP, dense_mdp, sparse_mdp, stack
+from jaxrl.bellman.nature import (
+    KL,
+    L1,
+    TV,
+    ChiSquare,
+    ChiSquarePenalty,
+    Contamination,
+    CVaR,
+    Entropic,
+    KLPenalty,
+    LInf,
+    Lp,
+    Nominal,
+    Optimistic,
+    Response,
+    Spectral,
+    SRectangularL1,
+    TVPenalty,
+    Wasserstein,
+)
+from jaxrl.bellman.solve import Solution, solve, solve_many
 
-__all__ = ["MDP", "dense_mdp", "sparse_mdp", "stack"]
+__all__ = [
+    "KL",
+    "L1",
+    "MDP",
+    "TV",
+    "Backup",
+    "CVaR",
+    "ChiSquare",
+    "ChiSquarePenalty",
+    "Contamination",
+    "Entropic",
+    "KLPenalty",
+    "LInf",
+    "Lp",
+    "Nominal",
+    "Optimistic",
+    "Response",
+    "SRectangularL1",
+    "Solution",
+    "Spectral",
+    "TVPenalty",
+    "UndefinedComposition",
+    "Wasserstein",
+    "average_reward",
+    "bellman",
+    "dense_mdp",
+    "follow",
+    "optimistic",
+    "regularise",
+    "risk",
+    "robust",
+    "solve",
+    "solve_many",
+    "sparse_mdp",
+    "stack",
+]

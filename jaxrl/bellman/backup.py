@@ -1,0 +1,200 @@
+"""The Bellman backup: three slots, and the transforms that fill them or refuse to.
+
+    q(s, a) = nature( reward + discount * value(successor) )        v(s) = greedy( q(s, .) )
+
+``bellman(robust(KL(0.1)), regularise(0.5))`` is a backup whose transitions an adversary chooses within a
+Kullback-Leibler ball and whose policy pays for its entropy. Slots are independent, so the order of the transforms does
+not matter; which pairs mean something, and what is guaranteed of them, is in ``docs/explanation/backups.md``. Those
+that do not are refused here, with the reason.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from flax import struct
+
+from jaxrl.bellman.greedy import FixedPolicy, Greedy, HardMax, Regularised
+from jaxrl.bellman.nature import Nature, Nominal, Optimistic, WorstOf
+from jaxrl.core.chain import chain
+from jaxrl.core.config import static
+from jaxrl.errors import InvalidArgument, UserError
+
+
+@struct.dataclass
+class Backup:
+    """What a sweep over the states does.
+
+    Args:
+        nature: who chooses the next state.
+        greedy: how actions are chosen.
+        average: whether the long-run average of rewards is the objective instead of their discounted sum.
+    """
+
+    nature: Any = struct.field(default_factory=Nominal)
+    greedy: Any = struct.field(default_factory=HardMax)
+    average: bool = static(False)
+
+
+BackupTransform: TypeAlias = Callable[[Backup], Backup]
+
+
+class UndefinedComposition(UserError):
+    """Two transforms that do not go together, with the reason."""
+
+
+def bellman(*transforms: BackupTransform) -> Backup:
+    """The nominal backup with transforms applied to it.
+
+    Raises:
+        UndefinedComposition: for transforms that do not go together.
+
+    Example:
+        >>> from jaxrl.bellman import L1, bellman, robust
+        >>> bellman(robust(L1(0.2))).nature
+        L1(radius=0.2, support='nominal')
+    """
+    return chain(*transforms)(Backup())
+
+
+def robust(kernels: Nature) -> BackupTransform:
+    """The worst case over a set of kernels, rectangular: each state and action (or state) on its own.
+
+    With a nested risk measure it is the worst value of that measure over the set.
+    """
+    _expect("kernels", kernels, "set")
+
+    def transform(backup):
+        nature = backup.nature
+        if nature.kind == "set":
+            raise UndefinedComposition(
+                f"robust({_name(kernels)}) of a backup with {_name(nature)}: two sets of kernels; intersect or widen them "
+                "into one, since the worst case of a worst case is that of their sum"
+            )
+        if nature.kind == "best":
+            raise UndefinedComposition(_BOTH_WAYS)
+        if nature.kind == "risk":
+            return _joint(backup.replace(nature=_worst_of(kernels, nature)))
+        return _joint(backup.replace(nature=kernels))
+
+    return transform
+
+
+def risk(measure: Nature) -> BackupTransform:
+    """A risk measure of one step's outcomes, nested over the steps: ``CVaR``, ``Entropic`` or ``Spectral``.
+
+    This is not the risk of the return, which no backup of values gives: see ``jaxrl.envs.augment_stock``.
+    """
+    _expect("measure", measure, "risk")
+
+    def transform(backup):
+        nature = backup.nature
+        if nature.kind == "risk":
+            raise UndefinedComposition(
+                f"risk({_name(measure)}) of a backup with {_name(nature)}: a number has no risk; mix measures by Spectral"
+            )
+        if nature.kind == "best":
+            raise UndefinedComposition(_BOTH_WAYS)
+        if nature.kind == "set":
+            return backup.replace(nature=_worst_of(nature, measure))
+        return backup.replace(nature=measure)
+
+    return transform
+
+
+def optimistic(kernels: Nature) -> BackupTransform:
+    """The best case over a set of kernels, as for confidence sets; ``optimistic(CVaR(level))`` is the mean of the best
+    share of the outcomes."""
+    if not isinstance(kernels, Nature) or kernels.kind not in ("set", "risk"):
+        raise InvalidArgument("kernels", kernels, "must be a set of kernels or a risk measure")
+    if kernels.rectangular == "s":
+        raise UndefinedComposition(
+            f"optimistic({_name(kernels)}): policy and kernel would both maximise, so that the budget of a state always "
+            "goes to one action: take a set for each action"
+        )
+
+    def transform(backup):
+        if backup.nature.kind != "nominal":
+            raise UndefinedComposition(_BOTH_WAYS)
+        return _joint(backup.replace(nature=Optimistic(kernels)))
+
+    return transform
+
+
+def regularise(temperature: Any, reference: Any = None) -> BackupTransform:
+    """Policies pay ``temperature KL(policy || reference)``, or without a reference are paid for their entropy.
+
+    Args:
+        temperature: above 0, in units of the reward.
+        reference: ``[S, A]`` probabilities.
+    """
+    return _with_greedy(Regularised(temperature, reference))
+
+
+def follow(policy: Any) -> BackupTransform:
+    """The values of a policy, ``[S, A]`` probabilities or ``[S]`` integers, instead of the best ones."""
+    return _with_greedy(FixedPolicy(policy))
+
+
+def average_reward() -> BackupTransform:
+    """The long-run average reward a step instead of the discounted sum; the process's discount is not used.
+
+    ``solve`` then gives the gain and relative values. It needs a process with one gain: whatever the policy, the states
+    that recur are connected.
+    """
+
+    def transform(backup):
+        return _joint(backup.replace(average=True))
+
+    return transform
+
+
+_BOTH_WAYS = (
+    "an optimistic and a pessimistic nature in one backup: the best case over centres of worst cases around them bounds "
+    "the true robust value on neither side, unless the truth is among the centres; solve both and compare"
+)
+
+
+def _with_greedy(greedy: Greedy) -> BackupTransform:
+    def transform(backup):
+        if not isinstance(backup.greedy, HardMax):
+            raise UndefinedComposition(
+                f"{_name(greedy)} of a backup with {_name(backup.greedy)}: a policy can be chosen in one way only"
+            )
+        return _joint(backup.replace(greedy=greedy))
+
+    return transform
+
+
+def _joint(backup: Backup) -> Backup:
+    """Checks what depends on more than one slot."""
+    nature, greedy = backup.nature, backup.greedy
+    if nature.rectangular == "s" and isinstance(greedy, Regularised):
+        raise UndefinedComposition(
+            f"regularise with {_name(nature)}: policy and kernel of a state are chosen together, and their regularised "
+            "game has no closed form; take a set for each action, such as L1"
+        )
+    if backup.average and not nature.monotone:
+        raise UndefinedComposition(
+            f"average_reward with {_name(nature)}: relative values need a backup that is monotone and moves with its "
+            "argument, and this relaxation is not monotone"
+        )
+    return backup
+
+
+def _worst_of(kernels: Nature, measure: Nature) -> Nature:
+    if not kernels.dominant:
+        raise UndefinedComposition(
+            f"robust({_name(kernels)}) with risk({_name(measure)}): the worst kernel for the mean is not the worst for "
+            "the measure; sets with one kernel that is worst for all: L1, TV, LInf, Contamination"
+        )
+    return WorstOf(kernels, measure)
+
+
+def _expect(argument: str, nature: Any, kind: str) -> None:
+    words = {"set": "a set of kernels such as L1(0.1)", "risk": "a risk measure such as CVaR(0.5)"}
+    if not isinstance(nature, Nature) or nature.kind != kind:
+        raise InvalidArgument(argument, nature, f"must be {words[kind]}")
+
+
+def _name(part: Any) -> str:
+    return type(part).__name__

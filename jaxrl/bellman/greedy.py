@@ -1,0 +1,111 @@
+"""How a policy is made of action values: the best action, a fixed policy, or the best one that stays near a reference.
+
+A greedy rule answers ``choose(q)`` with the value of the best policy for action values ``q[..., A]`` and the policy,
+and ``evaluate(q, policy)`` with the value of a given one. All are monotone in ``q`` and move with it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.errors import InvalidArgument
+
+
+class Choice(NamedTuple):
+    """A policy, and what it is worth."""
+
+    value: Any
+    """``[...]``"""
+    policy: Any
+    """``[..., A]`` probabilities"""
+
+
+class Greedy:
+    """Base of the rules."""
+
+    def choose(self, q: Any, allowed: Any = None) -> Choice:
+        """The best policy for action values ``q[..., A]``, of which those not ``allowed`` are not looked at."""
+        raise NotImplementedError
+
+    def evaluate(self, q: Any, policy: Any) -> Any:
+        """The value ``[...]`` of a policy ``[..., A]``."""
+        return (policy * jnp.where(policy > 0, q, 0)).sum(axis=-1)
+
+
+@struct.dataclass
+class HardMax(Greedy):
+    """The best action, the first of equally good ones."""
+
+    def choose(self, q, allowed=None):
+        """See ``Greedy.choose``."""
+        q = q if allowed is None else jnp.where(allowed, q, -jnp.inf)
+        return Choice(q.max(axis=-1), jax.nn.one_hot(q.argmax(axis=-1), q.shape[-1], dtype=q.dtype))
+
+
+@struct.dataclass
+class FixedPolicy(Greedy):
+    """A policy that is what it is: evaluation instead of control.
+
+    Args:
+        policy: ``[S, A]`` probabilities, or ``[S]`` integers.
+    """
+
+    policy: Any
+
+    def __post_init__(self):
+        if not isinstance(self.policy, np.ndarray | list | tuple | jax.Array) or isinstance(
+            self.policy, jax.core.Tracer
+        ):
+            return
+        policy = np.asarray(self.policy)
+        if policy.ndim == 2 and ((policy < 0).any() or (np.abs(policy.sum(axis=1) - 1) > 1e-6).any()):
+            state = int(((policy < 0).any(axis=1) | (np.abs(policy.sum(axis=1) - 1) > 1e-6)).argmax())
+            raise InvalidArgument(f"policy[{state}]", policy[state].tolist(), "must be probabilities of sum 1")
+
+    def probabilities(self, actions: int, dtype: Any) -> Any:
+        """``[S, A]``."""
+        policy = jnp.asarray(self.policy)
+        if jnp.issubdtype(policy.dtype, jnp.integer):
+            return jax.nn.one_hot(policy, actions, dtype=dtype)
+        return policy.astype(dtype)
+
+    def choose(self, q, allowed=None):
+        """See ``Greedy.choose``."""
+        policy = self.probabilities(q.shape[-1], q.dtype)
+        return Choice(self.evaluate(q, policy), policy)
+
+
+@struct.dataclass
+class Regularised(Greedy):
+    """``max_pi pi q - temperature KL(pi || reference) = temperature log sum_a reference_a exp(q_a / temperature)``.
+
+    Without a reference the entropy is what is rewarded: ``temperature log sum_a exp(q_a / temperature)``.
+
+    Args:
+        temperature: above 0.
+        reference: ``[S, A]`` probabilities, or None.
+    """
+
+    temperature: Any
+    reference: Any = None
+
+    def __post_init__(self):
+        if isinstance(self.temperature, int | float) and not self.temperature > 0:
+            raise InvalidArgument("temperature", self.temperature, "must be above 0")
+
+    def _log_reference(self, q, allowed):
+        log_reference = jnp.zeros_like(q) if self.reference is None else jnp.log(jnp.asarray(self.reference, q.dtype))
+        return log_reference if allowed is None else jnp.where(allowed, log_reference, -jnp.inf)
+
+    def choose(self, q, allowed=None):
+        """See ``Greedy.choose``."""
+        logits = self._log_reference(q, allowed) + q / self.temperature
+        return Choice(self.temperature * jax.nn.logsumexp(logits, axis=-1), jax.nn.softmax(logits, axis=-1))
+
+    def evaluate(self, q, policy):
+        """See ``Greedy.evaluate``: the divergence from the reference is paid."""
+        surprise = jnp.log(jnp.where(policy > 0, policy, 1)) - jnp.where(policy > 0, self._log_reference(q, None), 0)
+        return super().evaluate(q, policy) - self.temperature * (policy * surprise).sum(axis=-1)
