@@ -20,6 +20,7 @@ this contract, which `check(env)` tests, for one of your own too:
 
 from jaxrl.envs import inventory as _inventory
 from jaxrl.envs import probe as _probe
+from jaxrl.envs import tabular as _tabular
 from jaxrl.envs.base import (
     Environment,
     EnvironmentTransform,
@@ -56,5 +57,5 @@ __all__ = [
 ]
 
 _probe.register_all(register)
-for _env_id, _factory in _inventory.SETTINGS.items():
+for _env_id, _factory in (_inventory.SETTINGS | _tabular.SETTINGS).items():
     register(_env_id, _factory)

@@ -19,8 +19,8 @@ NOT_HERE = {
 }
 # The limit is part of what these show: the observation holds the share of it that is over.
 LIMIT_IN_OBS = {"DiscountingChain-bsuite"}
-# Inventory networks have a test of their own, with little data.
-GYMNAX = [i for i in gymnax.registered_envs if i not in PROBES and not i.startswith("inventory/")]
+# Inventory networks have a test of their own, with little data; so have tabular ones, which are all of one class.
+GYMNAX = [i for i in gymnax.registered_envs if i not in PROBES and not i.startswith(("inventory/", "tabular/"))]
 JUMANJI = ["jumanji/Snake-v1", "jumanji/TSP-v1", "jumanji/Tetris-v0", "jumanji/Knapsack-v1"]
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 
