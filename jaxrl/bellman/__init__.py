@@ -1,9 +1,9 @@
 """Dynamic programming on finite Markov decision processes, as a Bellman backup with slots and transforms of it.
 
-    mdp = dense_mdp(probabilities, rewards, discount=0.9)
-    solve(mdp)                                                     # the nominal values
-    solve(mdp, bellman(robust(KL(0.1)), regularise(0.5)))          # against an adversary, paying for determinism
-    solve_many(mdp, [bellman(robust(L1(x))) for x in radii])       # the price of robustness, as one program
+mdp = dense_mdp(probabilities, rewards, discount=0.9)
+solve(mdp)                                                     # the nominal values
+solve(mdp, bellman(robust(KL(0.1)), regularise(0.5)))          # against an adversary, paying for determinism
+solve_many(mdp, [bellman(robust(L1(x))) for x in radii])       # the price of robustness, as one program
 """
 
 from jaxrl.bellman.backup import (

@@ -4,13 +4,14 @@
 
 ``bellman(robust(KL(0.1)), regularise(0.5))`` is a backup whose transitions an adversary chooses within a
 Kullback-Leibler ball and whose policy pays for its entropy. Slots are independent, so the order of the transforms does
-not matter; which pairs mean something, and what is guaranteed of them, is in ``docs/explanation/backups.md``. Those
-that do not are refused here, with the reason.
+not matter. Pairs that are not defined are refused here, with the reason.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 from flax import struct
 
 from jaxrl.bellman.greedy import FixedPolicy, Greedy, HardMax, Regularised
@@ -67,14 +68,13 @@ def robust(kernels: Nature) -> BackupTransform:
         nature = backup.nature
         if nature.kind == "set":
             raise UndefinedComposition(
-                f"robust({_name(kernels)}) of a backup with {_name(nature)}: two sets of kernels; intersect or widen them "
-                "into one, since the worst case of a worst case is that of their sum"
+                f"robust({_name(kernels)}) of a backup with {_name(nature)}: two sets of kernels; make them one"
             )
         if nature.kind == "best":
             raise UndefinedComposition(_BOTH_WAYS)
         if nature.kind == "risk":
-            return _joint(backup.replace(nature=_worst_of(kernels, nature)))
-        return _joint(backup.replace(nature=kernels))
+            return _joint(dataclasses.replace(backup, nature=_worst_of(kernels, nature)))
+        return _joint(dataclasses.replace(backup, nature=kernels))
 
     return transform
 
@@ -90,13 +90,13 @@ def risk(measure: Nature) -> BackupTransform:
         nature = backup.nature
         if nature.kind == "risk":
             raise UndefinedComposition(
-                f"risk({_name(measure)}) of a backup with {_name(nature)}: a number has no risk; mix measures by Spectral"
+                f"risk({_name(measure)}) of a backup with {_name(nature)}: a number has no risk; mix them by Spectral"
             )
         if nature.kind == "best":
             raise UndefinedComposition(_BOTH_WAYS)
         if nature.kind == "set":
-            return backup.replace(nature=_worst_of(nature, measure))
-        return backup.replace(nature=measure)
+            return dataclasses.replace(backup, nature=_worst_of(nature, measure))
+        return dataclasses.replace(backup, nature=measure)
 
     return transform
 
@@ -108,14 +108,14 @@ def optimistic(kernels: Nature) -> BackupTransform:
         raise InvalidArgument("kernels", kernels, "must be a set of kernels or a risk measure")
     if kernels.rectangular == "s":
         raise UndefinedComposition(
-            f"optimistic({_name(kernels)}): policy and kernel would both maximise, so that the budget of a state always "
-            "goes to one action: take a set for each action"
+            f"optimistic({_name(kernels)}): policy and kernel would both maximise, so that one action of a state gets "
+            "all its budget: take a set for each action"
         )
 
     def transform(backup):
         if backup.nature.kind != "nominal":
             raise UndefinedComposition(_BOTH_WAYS)
-        return _joint(backup.replace(nature=Optimistic(kernels)))
+        return _joint(dataclasses.replace(backup, nature=Optimistic(kernels)))
 
     return transform
 
@@ -132,7 +132,7 @@ def regularise(temperature: Any, reference: Any = None) -> BackupTransform:
 
 def follow(policy: Any) -> BackupTransform:
     """The values of a policy, ``[S, A]`` probabilities or ``[S]`` integers, instead of the best ones."""
-    return _with_greedy(FixedPolicy(policy))
+    return _with_greedy(FixedPolicy(np.asarray(policy)))
 
 
 def average_reward() -> BackupTransform:
@@ -143,14 +143,14 @@ def average_reward() -> BackupTransform:
     """
 
     def transform(backup):
-        return _joint(backup.replace(average=True))
+        return _joint(dataclasses.replace(backup, average=True))
 
     return transform
 
 
 _BOTH_WAYS = (
-    "an optimistic and a pessimistic nature in one backup: the best case over centres of worst cases around them bounds "
-    "the true robust value on neither side, unless the truth is among the centres; solve both and compare"
+    "an optimistic and a pessimistic nature in one backup: the best case over centres of the worst cases around them "
+    "bounds the true robust value on neither side, unless the truth is among the centres; solve both and compare"
 )
 
 
@@ -160,7 +160,7 @@ def _with_greedy(greedy: Greedy) -> BackupTransform:
             raise UndefinedComposition(
                 f"{_name(greedy)} of a backup with {_name(backup.greedy)}: a policy can be chosen in one way only"
             )
-        return _joint(backup.replace(greedy=greedy))
+        return _joint(dataclasses.replace(backup, greedy=greedy))
 
     return transform
 

@@ -38,7 +38,7 @@ def end_components(successors: np.ndarray, possible: np.ndarray) -> list[list[in
         possible: bool ``[S, A, n]``, the outcomes that there are.
     """
     states = len(successors)
-    usable = possible.any(axis=-1)  # [S, A]
+    usable = np.asarray(possible.any(axis=-1))  # [S, A]
     while True:
         state, action, outcome = np.nonzero(possible & usable[..., None])
         target = successors[state, action, outcome]
@@ -48,6 +48,6 @@ def end_components(successors: np.ndarray, possible: np.ndarray) -> list[list[in
         kept = usable & ~leaves.any(axis=-1)
         if (kept == usable).all():
             break
-        usable = kept
-    alive = usable.any(axis=1)
+        usable = np.asarray(kept)
+    alive = np.asarray(usable).any(axis=1)
     return [np.flatnonzero(alive & (component == c)).tolist() for c in np.unique(component[alive])]

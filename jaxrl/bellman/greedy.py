@@ -50,16 +50,14 @@ class FixedPolicy(Greedy):
     """A policy that is what it is: evaluation instead of control.
 
     Args:
-        policy: ``[S, A]`` probabilities, or ``[S]`` integers.
+        policy: ``[S, A]`` probabilities, or ``[S]`` integers, as a numpy array.
     """
 
     policy: Any
 
     def __post_init__(self):
-        if not isinstance(self.policy, np.ndarray | list | tuple | jax.Array) or isinstance(
-            self.policy, jax.core.Tracer
-        ):
-            return
+        if not isinstance(self.policy, np.ndarray):
+            return  # traced, or a tree that is put together
         policy = np.asarray(self.policy)
         if policy.ndim == 2 and ((policy < 0).any() or (np.abs(policy.sum(axis=1) - 1) > 1e-6).any()):
             state = int(((policy < 0).any(axis=1) | (np.abs(policy.sum(axis=1) - 1) > 1e-6)).argmax())

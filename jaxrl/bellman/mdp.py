@@ -1,5 +1,6 @@
 """Finite Markov decision processes, as arrays."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -78,7 +79,7 @@ class MDP:
         np.add.at(kernel, place, p)
         np.add.at(earned, place, p * np.asarray(self.rewards))
         rewards = np.divide(earned, kernel, out=np.zeros_like(kernel), where=kernel > 0)
-        return self.replace(probabilities=kernel, rewards=rewards, successors=None)
+        return dataclasses.replace(self, probabilities=kernel, rewards=rewards, successors=None)
 
     def as_sparse(self) -> "MDP":
         """The same process with lists of successors, as long as the longest needs to be."""
@@ -89,7 +90,7 @@ class MDP:
         successors = np.argsort(p == 0, axis=-1, kind="stable")[..., :longest].astype(np.int32)
         rewards = np.broadcast_to(self.rewards, p.shape)
         p, rewards = (np.take_along_axis(values, successors, axis=-1) for values in (p, rewards))
-        return self.replace(probabilities=p, rewards=rewards, successors=successors)
+        return dataclasses.replace(self, probabilities=p, rewards=rewards, successors=successors)
 
 
 def dense_mdp(
@@ -179,11 +180,12 @@ def _array(name: str, value: Any) -> np.ndarray:
     except (TypeError, ValueError):
         raise InvalidArgument(name, type(value).__name__, "must be an array of numbers") from None
     if not np.isfinite(array).all():
-        raise InvalidArgument(f"{name}{_place(~np.isfinite(array))}", float(array[~np.isfinite(array)][0]), "not finite")
+        wrong = ~np.isfinite(array)
+        raise InvalidArgument(f"{name}{_place(wrong)}", float(array[wrong][0]), "must be finite")
     return array
 
 
-def _checked(p: np.ndarray, r: np.ndarray, successors: np.ndarray | None, discount: Any, allowed: Any, start: Any) -> MDP:
+def _checked(p, r, successors, discount, allowed, start) -> MDP:
     states, actions, outcomes = p.shape
     try:
         r = np.broadcast_to(r, (states, actions, max(outcomes if r.shape[-1] != 1 else 1, 1)))
@@ -197,7 +199,8 @@ def _checked(p: np.ndarray, r: np.ndarray, successors: np.ndarray | None, discou
         if allowed.shape != (states, actions):
             raise InvalidArgument("the shape of allowed", allowed.shape, f"must be [{states}, {actions}]")
         if not allowed.any(axis=1).all():
-            raise InvalidArgument(f"allowed[{int(allowed.any(axis=1).argmin())}]", False, "needs an action in every state")
+            state = int(allowed.any(axis=1).argmin())
+            raise InvalidArgument(f"allowed[{state}]", allowed[state].tolist(), "must allow an action in every state")
         nowhere = np.zeros(outcomes)
         nowhere[0] = 1.0
         p = np.where(allowed[..., None], p, nowhere)

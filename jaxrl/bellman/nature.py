@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from jaxrl.core.config import static
 from jaxrl.errors import InvalidArgument
@@ -397,7 +398,7 @@ class KLPenalty(Nature):
     kind = "set"
 
     def __post_init__(self):
-        _above("price", self.price, 0)
+        _positive("price", self.price)
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
@@ -420,7 +421,7 @@ class ChiSquarePenalty(Nature):
     kind = "set"
 
     def __post_init__(self):
-        _above("price", self.price, 0)
+        _positive("price", self.price)
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
@@ -446,7 +447,7 @@ class CVaR(Nature):
     kind = "risk"
 
     def __post_init__(self):
-        _above("level", self.level, 0)
+        _positive("level", self.level)
         _within("level", self.level, 0, 1)
 
     def respond(self, p, z):
@@ -469,7 +470,7 @@ class Entropic(Nature):
     kind = "risk"
 
     def __post_init__(self):
-        _above("aversion", self.aversion, 0)
+        _positive("aversion", self.aversion)
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
@@ -490,13 +491,14 @@ class Spectral(Nature):
     kind = "risk"
 
     def __post_init__(self):
-        _above("levels", self.levels, 0)
+        _positive("levels", self.levels)
         _within("levels", self.levels, 0, 1)
         _at_least("shares", self.shares, 0)
         if _concrete(self.shares):
             shares, levels = np.asarray(self.shares, float), np.asarray(self.levels, float)
             if shares.shape != levels.shape or shares.ndim != 1 or abs(shares.sum() - 1) > 1e-6:
-                raise InvalidArgument("shares", shares.tolist(), f"must be one for each level, {levels.tolist()}, sum 1")
+                allowed = f"must be one for each level, {levels.tolist()}, of sum 1"
+                raise InvalidArgument("shares", shares.tolist(), allowed)
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
@@ -588,7 +590,7 @@ class SRectangularL1(Nature):
         """
         may = p > 0
         lowest = _lowest(z, may)
-        gain = jnp.where(may, z - lowest, 0)  # by how much a unit of mass moved lowers the mean
+        gain = _above(z, lowest, may)  # by how much a unit of mass moved lowers the mean
         mean = (p * _finite(z, may)).sum(axis=0)
         better = gain * p  # in all, mass that is worth moving
         ahead = better.sum(axis=0) - mass_below(better, _finite(z, may)) - better
@@ -608,7 +610,7 @@ class SRectangularL1(Nature):
             return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
         bracket = jax.lax.stop_gradient((lowest.max(axis=-1), mean.max(axis=-1)))
-        low, level = jax.lax.fori_loop(0, SEARCH_STEPS // 2, halved, bracket)
+        _, level = jax.lax.fori_loop(0, SEARCH_STEPS // 2, halved, bracket)
         # the budget reaches the floor, where one action cannot be lowered at all
         floor = lowest.max(axis=-1)
         level = jnp.where(2 * taken(floor).sum(axis=(0, -1)) <= budget, floor, level)
@@ -630,9 +632,9 @@ class SRectangularL1(Nature):
         budget is spent where a unit of mass costs the policy most."""
         may = p > 0
         known = _finite(z, may)
-        gain = policy * jnp.where(may, z - _lowest(z, may), 0)
+        gain = policy * _above(z, _lowest(z, may), may)
         flat = jnp.moveaxis(gain, -1, 1).reshape(-1, *gain.shape[1:-1])
-        mass = jnp.where(gain > 0, p, 0)
+        mass = p * (1 - _worst(z, may))
         spread = jnp.moveaxis(mass, -1, 1).reshape(flat.shape)
         ahead = spread.sum(axis=0) - mass_below(spread, flat) - spread
         moved = jnp.clip(jnp.asarray(self.budget, p.dtype) / 2 - ahead, 0, spread)
@@ -648,7 +650,10 @@ def mass_below(mass: Any, z: Any) -> Any:
     """``[n, ...]``: the mass ``[n, ...]`` of the outcomes that come before each in the order of ``z[n, ...]``, ties in
     their own order."""
     n = z.shape[0]
-    z = jax.lax.stop_gradient(z)
+    # The compiler may compute values twice and round them differently, so that of equal ones each would be before the
+    # other. Their last bits are left out of the comparison.
+    double = z.dtype == jnp.float64
+    z = jax.lax.reduce_precision(jax.lax.stop_gradient(z), 11 if double else 8, 44 if double else 19)
     if n <= PAIRWISE:
         below = [jnp.zeros_like(mass[0] + z[0]) for _ in range(n)]
         for i in range(n):
@@ -682,6 +687,12 @@ def _worst(z, may):
     """``[n, ...]`` 1 at the first of the worst outcomes, else 0."""
     at = jnp.where(may, z, jnp.inf).argmin(axis=0)
     return (at == jnp.arange(z.shape[0]).reshape(-1, *(1,) * (z.ndim - 1))).astype(z.dtype)
+
+
+def _above(z, lowest, may):
+    """How far values are above the lowest; what may be rounding counts as nothing."""
+    above = jnp.where(may, z - lowest, 0)
+    return jnp.where(above > _tiny(z) * jnp.where(may, jnp.abs(z), 0), above, 0)
 
 
 def _tiny(like):
@@ -772,7 +783,8 @@ def _concrete(value: Any) -> bool:
     """Whether a number can be looked at: not while a program is traced or a tree is put together."""
     if isinstance(value, list | tuple):
         return all(map(_concrete, value))
-    return isinstance(value, int | float | np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    numbers = isinstance(value, int | float | np.ndarray | np.generic | jax.Array)
+    return numbers and not isinstance(value, Tracer)
 
 
 def _refuse(name: str, value: Any, fits: bool, allowed: str):
@@ -785,9 +797,9 @@ def _at_least(name: str, value: Any, low: float):
         _refuse(name, value, bool((np.asarray(value) >= low).all()), f"must be at least {low}")
 
 
-def _above(name: str, value: Any, low: float):
+def _positive(name: str, value: Any):
     if _concrete(value):
-        _refuse(name, value, bool((np.asarray(value) > low).all()), f"must be above {low}")
+        _refuse(name, value, bool((np.asarray(value) > 0).all()), "must be above 0")
 
 
 def _within(name: str, value: Any, low: float, high: float):

@@ -79,7 +79,7 @@ def solve(
             evaluates it for a few sweeps. Against an adversary a policy's value is a fixed point of its own: it is then
             evaluated with the adversary's response in every sweep, ever more exactly (as the partial policy iteration
             of Ho et al. 2021), since sweeps under a kernel held fixed may diverge.
-        tolerance: of the bound, relative to the largest value or absolute where that is below 1; 1e-10 in float64 and
+        tolerance: of the bound, relative to the largest value (or the gain) or absolute where that is below 1; 1e-10
             1e-5 in float32 by default. No smaller one than rounding allows is waited for.
         max_iterations: sweeps of the optimality backup at most; a warning says if they were too few.
         sweeps: of modified policy iteration, at most per policy.
@@ -198,14 +198,13 @@ def lookahead(mdp: MDP, nature: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
     successors = None if mdp.is_dense else jnp.moveaxis(mdp.successors, -1, 0)
 
     def values_ahead(value, discount):
-        if successors is None:
-            return rewards + discount * value[:, None, None]
-        return rewards + discount * value.at[successors].get(mode="promise_in_bounds")
+        ahead = value[:, None, None] if successors is None else value.at[successors].get(mode="promise_in_bounds")
+        return jnp.broadcast_to(rewards + discount * ahead, p.shape)
 
     if nature.rectangular == "s":
 
         def joint(value, discount):
-            z = jnp.broadcast_to(values_ahead(value, discount), p.shape)
+            z = values_ahead(value, discount)
             level, policy, kernel = nature.respond_jointly(p, z, mdp.allowed)
             q = (kernel * z).sum(axis=0)
             return q, (level, policy, lambda policy: nature.respond_to(p, z, policy)[0])
@@ -213,7 +212,7 @@ def lookahead(mdp: MDP, nature: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
         return joint
 
     def response(value, discount):
-        return nature.respond(p, jnp.broadcast_to(values_ahead(value, discount), p.shape)).value, None
+        return nature.respond(p, values_ahead(value, discount)).value, None
 
     return response
 
@@ -274,8 +273,9 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
     def step(state: _State) -> _State:
         new, policy, q = best(state.value)
         residual, bound, shift = bounds(state.value, new)
-        size = jnp.maximum(jnp.abs(new).max(), 1)
-        done = bound <= jnp.maximum(tolerance, factor * rounding) * size
+        largest = jnp.abs(new).max()
+        wanted = tolerance * jnp.maximum(jnp.abs(shift) if average else largest, 1)
+        done = bound <= jnp.maximum(wanted, factor * rounding * largest)
         if average:
             moved = state.value + DAMPING * (new - state.value)
             following = moved - moved[0]
@@ -359,13 +359,11 @@ def _finite(mdp: MDP, backup, horizon: int, initial, precision) -> Solution:
     first = of_stage(0)
     _check_nature(mdp, first)
     if first.average:
-        raise UndefinedComposition("average_reward with a horizon: a finite sum has no long-run average; drop one of both")
+        raise UndefinedComposition("average_reward with a horizon: a finite sum has no long-run average; drop one")
     with jax.enable_x64(precision == "float64"):
         values, policies, q = jax.device_get(_backwards(mdp, of_stage, horizon, _initial(mdp, initial)))
-    exact = np.float64(0)
-    return Solution(
-        values, policies, q, np.float64("nan"), exact, exact, np.int32(horizon), np.bool_(True), np.zeros(horizon)
-    )
+    gain, residual, bound, iterations, converged = map(np.array, (np.nan, 0.0, 0.0, horizon, True))
+    return Solution(values, policies, q, gain, residual, bound, iterations, converged, np.zeros(horizon))
 
 
 def _backwards(mdp, of_stage, horizon, initial):
@@ -452,8 +450,9 @@ def _reported(found: Solution, mdp: MDP) -> Solution:
     if not found.converged.all():
         short = int((~found.converged).sum())
         warnings.warn(
-            f"{short} of {found.converged.size} processes not solved to the tolerance after {int(found.iterations.max())} "
-            f"iterations: the bound is {float(found.bound.max()):.3g}; raise max_iterations or tolerance",
+            f"{short} of {found.converged.size} processes not solved to the tolerance after "
+            f"{int(found.iterations.max())} iterations: the bound is {float(found.bound.max()):.3g}; raise "
+            "max_iterations or tolerance",
             stacklevel=3,
         )
     return found

@@ -7,21 +7,21 @@ import pytest
 from scipy import optimize
 
 from jaxrl.bellman import (
-    CVaR,
+    KL,
+    L1,
+    TV,
     ChiSquare,
     ChiSquarePenalty,
     Contamination,
+    CVaR,
     Entropic,
-    KL,
     KLPenalty,
-    L1,
     LInf,
     Lp,
     Nominal,
     Optimistic,
-    SRectangularL1,
     Spectral,
-    TV,
+    SRectangularL1,
     TVPenalty,
     Wasserstein,
 )

@@ -59,13 +59,14 @@ def updates_saved(directory):
     return checkpoint.complete(directory / "checkpoints")
 
 
-def test_killed_ten_times_the_table_is_that_of_an_uninterrupted_run(run, tmp_path):
+@pytest.mark.parametrize("kills", [pytest.param(5), pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_again_and_again_the_table_is_that_of_an_uninterrupted_run(run, tmp_path, kills):
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     run(directory=reference, **REQUEST)
 
     draw = random.Random(0)
     saved = 0
-    for moment in range(10):
+    for moment in range(kills):
         if moment == 4:  # written by orbax, and not yet renamed
             process = start(killed, 3)
             wait_for(process, "inside a checkpoint write")
@@ -83,7 +84,7 @@ def test_killed_ten_times_the_table_is_that_of_an_uninterrupted_run(run, tmp_pat
         now = max(updates_saved(killed), default=0)
         assert saved <= now < UPDATES, "progress is kept, and there is something left to kill"
         saved = now
-    assert saved >= 10
+    assert saved >= kills
 
     last = start(killed)
     said = wait_for(last, "finished")
