@@ -24,8 +24,9 @@ INTRODUCTION = (
     "Gaps are percentages of the optimal cost, the bound or the heuristic's cost, on fresh traces; interquartile "
     "means over seeds with 95% bootstrap intervals. Traces are the same for all seeds: where an optimal policy or a "
     "heuristic runs on the same ones most of their noise cancels, where a cost is compared with a bound "
-    "(transshipment) it stays. Hyperparameters were not tuned on these seeds, but for backlogged demand and serial "
-    "echelon stock, whose batches, horizon and number of updates were changed after a run on them had not "
+    "(transshipment) it stays. An interval that reaches far above its mean is that of a setting in which a seed did "
+    "not converge, which an interquartile mean does not show. Hyperparameters were not tuned on these seeds, but for "
+    "serial echelon stock, whose batches, horizon and number of updates were changed after a run on them had not "
     "converged."
 )
 RESULTS = ROOT / "docs" / "results" / "hdpo"
