@@ -36,6 +36,12 @@ SEARCH_STEPS = 100
 Support = Literal["nominal", "all"]
 
 
+def _tag(name: str) -> Any:
+    """A static field with the class's name: jax takes trees of different dataclasses with equal fields for the same, and
+    now and then runs the program of one for the other."""
+    return struct.field(pytree_node=False, default=name, repr=False)
+
+
 class Response(NamedTuple):
     """What a nature does with outcomes."""
 
@@ -72,6 +78,8 @@ class Nature:
 class Nominal(Nature):
     """Chance: the expectation."""
 
+    name: str = _tag("Nominal")
+
     def respond(self, p, z):
         """The mean."""
         return _mixed(p, z)
@@ -91,6 +99,7 @@ class L1(Nature):
 
     radius: Any
     support: Support = static("nominal")
+    name: str = _tag("L1")
     kind = "set"
     dominant = True
 
@@ -113,6 +122,7 @@ class TV(Nature):
 
     radius: Any
     support: Support = static("nominal")
+    name: str = _tag("TV")
     kind = "set"
     dominant = True
 
@@ -135,6 +145,7 @@ class LInf(Nature):
 
     radius: Any
     support: Support = static("nominal")
+    name: str = _tag("LInf")
     kind = "set"
     dominant = True
 
@@ -161,6 +172,7 @@ class Contamination(Nature):
 
     share: Any
     support: Support = static("nominal")
+    name: str = _tag("Contamination")
     kind = "set"
     dominant = True
 
@@ -186,6 +198,7 @@ class KL(Nature):
     """
 
     radius: Any
+    name: str = _tag("KL")
     kind = "set"
 
     def __post_init__(self):
@@ -227,6 +240,7 @@ class ChiSquare(Nature):
     """
 
     radius: Any
+    name: str = _tag("ChiSquare")
     kind = "set"
 
     def __post_init__(self):
@@ -260,6 +274,7 @@ class Wasserstein(Nature):
     radius: Any
     costs: Any
     support: Support = static("nominal")
+    name: str = _tag("Wasserstein")
     kind = "set"
 
     def __post_init__(self):
@@ -323,6 +338,7 @@ class Lp(Nature):
     radius: Any
     order: float = static(2.0)
     support: Support = static("all")
+    name: str = _tag("Lp")
     kind = "set"
     monotone = False
 
@@ -372,6 +388,7 @@ class TVPenalty(Nature):
 
     price: Any
     support: Support = static("nominal")
+    name: str = _tag("TVPenalty")
     kind = "set"
 
     def __post_init__(self):
@@ -395,6 +412,7 @@ class KLPenalty(Nature):
     """
 
     price: Any
+    name: str = _tag("KLPenalty")
     kind = "set"
 
     def __post_init__(self):
@@ -418,6 +436,7 @@ class ChiSquarePenalty(Nature):
     """
 
     price: Any
+    name: str = _tag("ChiSquarePenalty")
     kind = "set"
 
     def __post_init__(self):
@@ -444,6 +463,7 @@ class CVaR(Nature):
     """
 
     level: Any
+    name: str = _tag("CVaR")
     kind = "risk"
 
     def __post_init__(self):
@@ -467,6 +487,7 @@ class Entropic(Nature):
     """
 
     aversion: Any
+    name: str = _tag("Entropic")
     kind = "risk"
 
     def __post_init__(self):
@@ -488,6 +509,7 @@ class Spectral(Nature):
 
     levels: Any
     shares: Any
+    name: str = _tag("Spectral")
     kind = "risk"
 
     def __post_init__(self):
@@ -520,6 +542,7 @@ class Optimistic(Nature):
     """
 
     nature: Any
+    name: str = _tag("Optimistic")
     kind = "best"
 
     @property
@@ -551,6 +574,7 @@ class WorstOf(Nature):
 
     kernels: Any
     risk: Any
+    name: str = _tag("WorstOf")
     kind = "set"
 
     @property
@@ -575,6 +599,7 @@ class SRectangularL1(Nature):
     """
 
     budget: Any
+    name: str = _tag("SRectangularL1")
     kind = "set"
     rectangular = "s"
 

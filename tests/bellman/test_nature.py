@@ -379,3 +379,9 @@ def test_s_rectangular_is_a_saddle_point(n):
 def test_bad_numbers_are_named(make, words):
     with pytest.raises(InvalidArgument, match=words):
         make()
+
+
+def test_jax_tells_natures_apart():
+    """Their programs are kept by the structure of their trees."""
+    structures = [jax.tree.structure(kind(0.5)) for kind in (L1, TV, KL, CVaR, KLPenalty, ChiSquare, Entropic)]
+    assert all(a != b for i, a in enumerate(structures) for b in structures[:i])
