@@ -37,8 +37,8 @@ Support = Literal["nominal", "all"]
 
 
 def _tag(name: str) -> Any:
-    """A static field with the class's name: jax takes trees of different dataclasses with equal fields for equal, and now
-    and then runs the program of one for the other."""
+    """A static field with the class's name: jax takes trees of different dataclasses with equal fields for equal,
+    and now and then runs the program of one for the other."""
     return struct.field(pytree_node=False, default=name, repr=False)
 
 
