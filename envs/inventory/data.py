@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxrl.envs.arguments import whole
 
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
@@ -108,7 +109,7 @@ def time_splits(
         >>> time_splits(100, history=8, warm_up=2)
         {'train': (0, 60), 'validation': (50, 80), 'test': (70, 100)}
     """
-    history, warm_up = _count("history", history, 0), _count("warm_up", warm_up, 0)
+    history, warm_up = whole("history", history, 0), whole("warm_up", warm_up, 0)
     shares = np.asarray(fractions, float)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise InvalidArgument("fractions", fractions, "three shares greater than 0 whose sum is 1")
@@ -186,7 +187,7 @@ def demand_series(
         value = float(features[period, feature])
         raise InvalidArgument(f"calendar[{period}, {feature}]", value, "features must be finite")
 
-    history, warm_up = _count("history", history, 0), _count("warm_up", warm_up, 0)
+    history, warm_up = whole("history", history, 0), whole("warm_up", warm_up, 0)
     chosen = time_splits(periods, history=history, warm_up=warm_up) if splits is None else splits
     train, validation, test = _checked(chosen, periods, history, warm_up)
     values.setflags(write=False)
@@ -422,11 +423,11 @@ def retail_sales(
         ((2, 21, 171), (16, 111), (150, 171))
     """
     products, stores, weeks = (
-        _count(name, value, 1) for name, value in (("products", products), ("stores", stores), ("weeks", weeks))
+        whole(name, value, 1) for name, value in (("products", products), ("stores", stores), ("weeks", weeks))
     )
     if splits is None:
         splits = RETAIL_SPLITS if weeks == 171 else time_splits(weeks)
-    sequence = np.random.SeedSequence(_count("seed", seed, 0))
+    sequence = np.random.SeedSequence(whole("seed", seed, 0))
     # Each quantity has a stream of its own, drawn product by product: the first products never depend on the later.
     streams = [np.random.Generator(np.random.PCG64(child)) for child in sequence.spawn(6)]
     of_product, of_series, of_variation, of_share, of_stores, of_store = streams
@@ -473,16 +474,6 @@ def _peak(day: np.ndarray) -> np.ndarray:
 
 def _christmas(years: np.ndarray) -> np.ndarray:
     return (years.astype("datetime64[M]") + 11).astype("datetime64[D]") + 24
-
-
-def _count(name: str, value: Any, least: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = least - 1
-    if count < least or isinstance(value, bool):
-        raise InvalidArgument(name, value, f"a whole number of at least {least}")
-    return count
 
 
 def _names(argument: str, given: Sequence[Any] | None, length: int) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ gambler's ruin, and random ones."""
 from collections.abc import Mapping
 
 import numpy as np
-from jaxrl.envs.tabular.outcomes import merged, whole, within
+from jaxrl.envs.arguments import whole, within
+from jaxrl.envs.tabular.outcomes import merged
 
 from jaxrl.bellman.mdp import MDP, dense_mdp, sparse_mdp
 from jaxrl.errors import InvalidArgument, unknown

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import spaces
+from jaxrl.envs.arguments import whole
 from jaxrl.envs.base import Environment, EnvParams, EnvState
-from jaxrl.envs.tabular.outcomes import whole
 
 from jaxrl.bellman.mdp import MDP
 from jaxrl.errors import InvalidArgument

@@ -5,7 +5,7 @@ finite.
 """
 
 import numpy as np
-from jaxrl.envs.tabular.outcomes import positive, whole, within
+from jaxrl.envs.arguments import positive, whole, within
 from scipy.stats import binom
 
 from jaxrl.bellman.mdp import MDP, sparse_mdp

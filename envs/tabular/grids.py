@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxrl.envs.tabular.outcomes import merged, whole, within
+from jaxrl.envs.arguments import whole, within
+from jaxrl.envs.tabular.outcomes import merged
 
 from jaxrl.bellman.mdp import MDP, sparse_mdp
 from jaxrl.errors import InvalidArgument

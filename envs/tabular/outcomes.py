@@ -4,9 +4,9 @@ state."""
 from typing import Any
 
 import numpy as np
+from jaxrl.envs.arguments import whole
 
 from jaxrl.bellman.mdp import MDP, sparse_mdp
-from jaxrl.errors import InvalidArgument
 
 
 def merged(successors: Any, probabilities: Any, rewards: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,26 +74,3 @@ def staged(process: MDP, horizon: int) -> MDP:
         allowed=allowed,
         start=np.concatenate([process.start, np.zeros(end + 1 - states)]),
     )
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """An integer argument of at least ``least``, or InvalidArgument."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidArgument(name, value, f"must be an integer of at least {least}")
-    return int(value)
-
-
-def within(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
-    """A number argument within [low, high], or InvalidArgument."""
-    if isinstance(value, bool | str) or not low <= value <= high or not np.isfinite(value):
-        least = "that is finite" if low == -np.inf else f"of at least {low:g}"
-        bounds = f"within [{low:g}, {high:g}]" if high < np.inf else least
-        raise InvalidArgument(name, value, f"must be a number {bounds}")
-    return float(value)
-
-
-def positive(name: str, value: Any) -> float:
-    """A number argument above 0, or InvalidArgument."""
-    if within(name, value, 0) == 0:
-        raise InvalidArgument(name, value, "must be above 0")
-    return float(value)

@@ -1,7 +1,7 @@
 """Processes so small that every policy with a memory can be listed, and with it every law of the return."""
 
 import numpy as np
-from jaxrl.envs.tabular.outcomes import within
+from jaxrl.envs.arguments import within
 
 from jaxrl.bellman.mdp import MDP, sparse_mdp
 

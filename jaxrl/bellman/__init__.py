@@ -18,23 +18,19 @@ from jaxrl.bellman.backup import (
     robust,
 )
 from jaxrl.bellman.mdp import MDP, dense_mdp, sparse_mdp, stack
-from jaxrl.bellman.nature import (
+from jaxrl.bellman.measures import CVaR, Entropic, Spectral
+from jaxrl.bellman.nature import Nominal, Optimistic, Response
+from jaxrl.bellman.s_rectangular import SRectangularL1
+from jaxrl.bellman.sets import (
     KL,
     L1,
     TV,
     ChiSquare,
     ChiSquarePenalty,
     Contamination,
-    CVaR,
-    Entropic,
     KLPenalty,
     LInf,
     Lp,
-    Nominal,
-    Optimistic,
-    Response,
-    Spectral,
-    SRectangularL1,
     TVPenalty,
     Wasserstein,
 )

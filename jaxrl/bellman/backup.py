@@ -1,4 +1,4 @@
-"""The Bellman backup: three slots, and the transforms that fill them or refuse to.
+"""The Bellman backup: its slots, and the transforms that fill them or refuse to.
 
     q(s, a) = nature( reward + discount * value(successor) )        v(s) = greedy( q(s, .) )
 
@@ -73,8 +73,8 @@ def robust(kernels: Nature) -> BackupTransform:
         if nature.kind == "best":
             raise UndefinedComposition(_BOTH_WAYS)
         if nature.kind == "risk":
-            return _joint(dataclasses.replace(backup, nature=_worst_of(kernels, nature)))
-        return _joint(dataclasses.replace(backup, nature=kernels))
+            return _consistent(dataclasses.replace(backup, nature=_worst_of(kernels, nature)))
+        return _consistent(dataclasses.replace(backup, nature=kernels))
 
     return transform
 
@@ -82,7 +82,7 @@ def robust(kernels: Nature) -> BackupTransform:
 def risk(measure: Nature) -> BackupTransform:
     """A risk measure of one step's outcomes, nested over the steps: ``CVaR``, ``Entropic`` or ``Spectral``.
 
-    This is not the risk of the return, which no backup of values gives: see ``jaxrl.envs.augment_stock``.
+    This is not the risk of the return, which no backup of values alone gives.
     """
     _expect("measure", measure, "risk")
 
@@ -104,8 +104,7 @@ def risk(measure: Nature) -> BackupTransform:
 def optimistic(kernels: Nature) -> BackupTransform:
     """The best case over a set of kernels, as for confidence sets; ``optimistic(CVaR(level))`` is the mean of the best
     share of the outcomes."""
-    if not isinstance(kernels, Nature) or kernels.kind not in ("set", "risk"):
-        raise InvalidArgument("kernels", kernels, "must be a set of kernels or a risk measure")
+    _expect("kernels", kernels, "set", "risk")
     if kernels.rectangular == "s":
         raise UndefinedComposition(
             f"optimistic({_name(kernels)}): policy and kernel would both maximise, so that one action of a state gets "
@@ -115,7 +114,7 @@ def optimistic(kernels: Nature) -> BackupTransform:
     def transform(backup):
         if backup.nature.kind != "nominal":
             raise UndefinedComposition(_BOTH_WAYS)
-        return _joint(dataclasses.replace(backup, nature=Optimistic(kernels)))
+        return _consistent(dataclasses.replace(backup, nature=Optimistic(kernels)))
 
     return transform
 
@@ -127,7 +126,7 @@ def regularise(temperature: Any, reference: Any = None) -> BackupTransform:
         temperature: above 0, in units of the reward.
         reference: ``[S, A]`` probabilities.
     """
-    return _with_greedy(Regularised(temperature, reference))
+    return _with_greedy(Regularised(temperature, None if reference is None else np.asarray(reference)))
 
 
 def follow(policy: Any) -> BackupTransform:
@@ -143,7 +142,7 @@ def average_reward() -> BackupTransform:
     """
 
     def transform(backup):
-        return _joint(dataclasses.replace(backup, average=True))
+        return _consistent(dataclasses.replace(backup, average=True))
 
     return transform
 
@@ -160,12 +159,12 @@ def _with_greedy(greedy: Greedy) -> BackupTransform:
             raise UndefinedComposition(
                 f"{_name(greedy)} of a backup with {_name(backup.greedy)}: a policy can be chosen in one way only"
             )
-        return _joint(dataclasses.replace(backup, greedy=greedy))
+        return _consistent(dataclasses.replace(backup, greedy=greedy))
 
     return transform
 
 
-def _joint(backup: Backup) -> Backup:
+def _consistent(backup: Backup) -> Backup:
     """Checks what depends on more than one slot."""
     nature, greedy = backup.nature, backup.greedy
     if nature.rectangular == "s" and isinstance(greedy, Regularised):
@@ -190,10 +189,10 @@ def _worst_of(kernels: Nature, measure: Nature) -> Nature:
     return WorstOf(kernels, measure)
 
 
-def _expect(argument: str, nature: Any, kind: str) -> None:
+def _expect(argument: str, nature: Any, *kinds: str) -> None:
     words = {"set": "a set of kernels such as L1(0.1)", "risk": "a risk measure such as CVaR(0.5)"}
-    if not isinstance(nature, Nature) or nature.kind != kind:
-        raise InvalidArgument(argument, nature, f"must be {words[kind]}")
+    if not isinstance(nature, Nature) or nature.kind not in kinds:
+        raise InvalidArgument(argument, nature, f"must be {' or '.join(words[kind] for kind in kinds)}")
 
 
 def _name(part: Any) -> str:

@@ -56,12 +56,7 @@ class FixedPolicy(Greedy):
     policy: Any
 
     def __post_init__(self):
-        if not isinstance(self.policy, np.ndarray):
-            return  # traced, or a tree that is put together
-        policy = np.asarray(self.policy)
-        if policy.ndim == 2 and ((policy < 0).any() or (np.abs(policy.sum(axis=1) - 1) > 1e-6).any()):
-            state = int(((policy < 0).any(axis=1) | (np.abs(policy.sum(axis=1) - 1) > 1e-6)).argmax())
-            raise InvalidArgument(f"policy[{state}]", policy[state].tolist(), "must be probabilities of sum 1")
+        _check_probabilities("policy", self.policy)
 
     def probabilities(self, actions: int, dtype: Any) -> Any:
         """``[S, A]``."""
@@ -93,6 +88,7 @@ class Regularised(Greedy):
     def __post_init__(self):
         if isinstance(self.temperature, int | float) and not self.temperature > 0:
             raise InvalidArgument("temperature", self.temperature, "must be above 0")
+        _check_probabilities("reference", self.reference)
 
     def _log_reference(self, q, allowed):
         log_reference = jnp.zeros_like(q) if self.reference is None else jnp.log(jnp.asarray(self.reference, q.dtype))
@@ -107,3 +103,13 @@ class Regularised(Greedy):
         """See ``Greedy.evaluate``: the divergence from the reference is paid."""
         surprise = jnp.log(jnp.where(policy > 0, policy, 1)) - jnp.where(policy > 0, self._log_reference(q, None), 0)
         return super().evaluate(q, policy) - self.temperature * (policy * surprise).sum(axis=-1)
+
+
+def _check_probabilities(name: str, policy: Any) -> None:
+    """Refuses rows ``[S, A]`` that are no probabilities, unless they are traced or a tree is put together."""
+    if not isinstance(policy, np.ndarray) or policy.ndim != 2:
+        return
+    wrong = (policy < 0).any(axis=1) | (np.abs(policy.sum(axis=1) - 1) > 1e-6)
+    if wrong.any():
+        state = int(wrong.argmax())
+        raise InvalidArgument(f"{name}[{state}]", policy[state].tolist(), "must be probabilities of sum 1")

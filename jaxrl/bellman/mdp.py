@@ -188,7 +188,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 def _checked(p, r, successors, discount, allowed, start) -> MDP:
     states, actions, outcomes = p.shape
     try:
-        r = np.broadcast_to(r, (states, actions, max(outcomes if r.shape[-1] != 1 else 1, 1)))
+        r = np.broadcast_to(r, (states, actions, 1 if r.shape[-1] == 1 else outcomes))
     except (ValueError, IndexError):
         expected = f"must be [{states}, {actions}, {outcomes}], or a number for each action, [{states}, {actions}]"
         raise InvalidArgument("the shape of rewards", r.shape, expected) from None

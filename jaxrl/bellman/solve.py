@@ -80,7 +80,7 @@ def solve(
             evaluated with the adversary's response in every sweep, ever more exactly (as the partial policy iteration
             of Ho et al. 2021), since sweeps under a kernel held fixed may diverge.
         tolerance: of the bound, relative to the largest value (or the gain) or absolute where that is below 1; 1e-10
-            1e-5 in float32 by default. No smaller one than rounding allows is waited for.
+            in float64 and 1e-5 in float32 by default. No smaller one than rounding allows is waited for.
         max_iterations: sweeps of the optimality backup at most; a warning says if they were too few.
         sweeps: of modified policy iteration, at most per policy.
         horizon: stages of a finite horizon, each undiscounted only if the discount is 1. Then ``value`` is ``[horizon +
@@ -105,7 +105,7 @@ def solve(
     if not isinstance(backup, Backup):
         raise InvalidArgument("backup", backup, "must be a Backup; a function of the stage needs a horizon")
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mdp)
-    options = _checked(batch, backup, method, tolerance, max_iterations, sweeps, precision)
+    options = _checked(batch, [backup], method, tolerance, max_iterations, sweeps, precision)
     with jax.enable_x64(precision == "float64"):
         start = _initial(mdp, initial)
         found = Solution(*jax.device_get(_solve(mdp, backup, start, **options)))
@@ -156,7 +156,8 @@ def solve_many(
         raise InvalidArgument("mdps, backups", sorted(counts), allowed)
     (count,) = counts
     checked = mdp if stacked_mdp else jax.tree.map(lambda leaf: np.asarray(leaf)[None], mdp)
-    options = _checked(checked, backup, method, tolerance, max_iterations, sweeps, precision)
+    of_each = list(backups) if stacked_backup else [backup]
+    options = _checked(checked, of_each, method, tolerance, max_iterations, sweeps, precision)
     devices = jax.local_devices()[:count]
     size = -(-count // len(devices))
     axes = (0 if stacked_mdp else None, 0 if stacked_backup else None)
@@ -179,63 +180,81 @@ def solve_many(
 # --- one sweep -----------------------------------------------------------------------------------------------------
 
 
-def lookahead(mdp: MDP, nature: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """``(values[S], discount) -> (q[S, A], joint)``: action values under a nature; ``joint`` is None unless policy and
-    kernel are chosen together, and then ``(policy) -> value`` and the best policy."""
-    if isinstance(nature, Nominal):
-        expected = mdp.expected_rewards()
-        if mdp.is_dense:
-            return lambda value, discount: (expected + discount * (mdp.probabilities @ value), None)
-        # Outcomes first: sums over a short last axis are not vectorised.
-        p, successors = (jnp.moveaxis(x, -1, 0) for x in (mdp.probabilities, mdp.successors))
+class _Sweep(NamedTuple):
+    """A backup of one process."""
 
-        def nominal(value, discount):
-            ahead = value.at[successors].get(mode="promise_in_bounds")
-            return expected + discount * (p * ahead).sum(axis=0), None
+    best: Callable[[Any], tuple[Any, Any, Any]]
+    """``(value[S]) -> (value, policy[S, A], q[S, A])`` of the best policy"""
+    evaluate: Callable[[Any, Any], Any]
+    """``(value[S], policy[S, A]) -> value``"""
 
-        return nominal
-    p, rewards = (jnp.moveaxis(x, -1, 0) for x in (mdp.probabilities, mdp.rewards))
-    successors = None if mdp.is_dense else jnp.moveaxis(mdp.successors, -1, 0)
 
-    def values_ahead(value, discount):
-        ahead = value[:, None, None] if successors is None else value.at[successors].get(mode="promise_in_bounds")
-        return jnp.broadcast_to(rewards + discount * ahead, p.shape)
-
+def _sweep(mdp: MDP, backup: Backup) -> _Sweep:
+    """What a sweep over the states does."""
+    nature, greedy, discount = backup.nature, backup.greedy, 1.0 if backup.average else mdp.discount
     if nature.rectangular == "s":
-
-        def joint(value, discount):
-            z = values_ahead(value, discount)
-            level, policy, kernel = nature.respond_jointly(p, z, mdp.allowed)
-            q = (kernel * z).sum(axis=0)
-            return q, (level, policy, lambda policy: nature.respond_to(p, z, policy)[0])
-
-        return joint
-
-    def response(value, discount):
-        return nature.respond(p, values_ahead(value, discount)).value, None
-
-    return response
-
-
-def _sweep(mdp: MDP, backup: Backup):
-    """``best(value) -> (value, policy, q)`` and ``evaluate(value, policy) -> value`` of a backup."""
-    ahead = lookahead(mdp, backup.nature)
-    discount = 1.0 if backup.average else mdp.discount
-    fixed = isinstance(backup.greedy, FixedPolicy)
+        return _joint_sweep(mdp, backup, discount)
+    action_values = _expectation(mdp, discount) if isinstance(nature, Nominal) else _response(mdp, nature, discount)
 
     def best(value):
-        q, joint = ahead(value, discount)
-        if joint is None or fixed:
-            chosen, policy = backup.greedy.choose(q, mdp.allowed)
-            return (joint[2](policy) if joint else chosen), policy, q
-        level, policy, _ = joint
-        return level, policy, q
+        q = action_values(value)
+        return (*greedy.choose(q, mdp.allowed), q)
 
     def evaluate(value, policy):
-        q, joint = ahead(value, discount)
-        return joint[2](policy) if joint else backup.greedy.evaluate(q, policy)
+        return greedy.evaluate(action_values(value), policy)
 
-    return best, evaluate
+    return _Sweep(best, evaluate)
+
+
+def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
+    """The same where policy and kernels of a state are chosen together."""
+    nature, greedy = backup.nature, backup.greedy
+    p, outcomes = _outcomes(mdp, discount)
+
+    def best(value):
+        z = outcomes(value)
+        if isinstance(greedy, FixedPolicy):
+            policy = greedy.probabilities(mdp.actions, p.dtype)
+            new, kernel = nature.respond_to(p, z, policy)
+        else:
+            new, policy, kernel = nature.respond_jointly(p, z, mdp.allowed)
+        return new, policy, (kernel * z).sum(axis=0)
+
+    def evaluate(value, policy):
+        return nature.respond_to(p, outcomes(value), policy)[0]
+
+    return _Sweep(best, evaluate)
+
+
+def _expectation(mdp: MDP, discount) -> Callable[[Any], Any]:
+    """``(value[S]) -> q[S, A]``: expected rewards are summed once, not in every sweep."""
+    expected = mdp.expected_rewards()
+    if mdp.is_dense:
+        return lambda value: expected + discount * (mdp.probabilities @ value)
+    p, ahead = jnp.moveaxis(mdp.probabilities, -1, 0), _ahead(mdp)
+    return lambda value: expected + discount * (p * ahead(value)).sum(axis=0)
+
+
+def _response(mdp: MDP, nature: Any, discount) -> Callable[[Any], Any]:
+    """``(value[S]) -> q[S, A]`` under a nature."""
+    p, outcomes = _outcomes(mdp, discount)
+    return lambda value: nature.respond(p, outcomes(value)).value
+
+
+def _outcomes(mdp: MDP, discount) -> tuple[Any, Callable[[Any], Any]]:
+    """Probabilities ``[n, S, A]``, and ``(value[S]) -> z[n, S, A]``, what each outcome is worth."""
+    p, rewards = (jnp.moveaxis(x, -1, 0) for x in (mdp.probabilities, mdp.rewards))
+    ahead = _ahead(mdp)
+    return p, lambda value: jnp.broadcast_to(rewards + discount * ahead(value), p.shape)
+
+
+def _ahead(mdp: MDP) -> Callable[[Any], Any]:
+    """``(value[S]) -> [n, S, A]`` at each outcome's successor. Outcomes come first: sums over a short last axis are not
+    vectorised."""
+    if mdp.is_dense:
+        return lambda value: value[:, None, None]
+    successors = jnp.moveaxis(mdp.successors, -1, 0)
+    return lambda value: value.at[successors].get(mode="promise_in_bounds")
 
 
 # --- iterations ----------------------------------------------------------------------------------------------------
@@ -336,7 +355,7 @@ def _solve_batch(mdp, backup, axes, sequential, **options):
 
 def _expected(mdp: MDP, policy, value):
     """``[S]``: the discounted value of the next state under a policy."""
-    ahead = mdp.probabilities @ value if mdp.is_dense else (mdp.probabilities * value[mdp.successors]).sum(axis=-1)
+    ahead = (mdp.probabilities * mdp.at_successors(value)).sum(axis=-1)
     return mdp.discount * (policy * ahead).sum(axis=-1)
 
 
@@ -355,28 +374,29 @@ def _finite(mdp: MDP, backup, horizon: int, initial, precision) -> Solution:
     """Backwards over the stages of a finite horizon."""
     if not isinstance(horizon, int | np.integer) or horizon < 1:
         raise InvalidArgument("horizon", horizon, "must be a whole number of stages, at least 1")
-    of_stage = (lambda t: backup) if isinstance(backup, Backup) else backup
-    first = of_stage(0)
-    _check_nature(mdp, first)
+    constant = backup if isinstance(backup, Backup) else None
+    of_stage = None if constant is not None else backup
+    first = backup if isinstance(backup, Backup) else backup(0)
+    _check_numbers(mdp, first)
     if first.average:
         raise UndefinedComposition("average_reward with a horizon: a finite sum has no long-run average; drop one")
     with jax.enable_x64(precision == "float64"):
-        values, policies, q = jax.device_get(_backwards(mdp, of_stage, horizon, _initial(mdp, initial)))
+        found = _backwards(mdp, constant, _initial(mdp, initial), of_stage=of_stage, horizon=int(horizon))
+        values, policies, q = jax.device_get(found)
     gain, residual, bound, iterations, converged = map(np.array, (np.nan, 0.0, 0.0, horizon, True))
     return Solution(values, policies, q, gain, residual, bound, iterations, converged, np.zeros(horizon))
 
 
-def _backwards(mdp, of_stage, horizon, initial):
-    @jax.jit
-    def run(mdp, initial):
-        def stage(value, t):
-            new, policy, q = _sweep(mdp, of_stage(t))[0](value)
-            return new, (new, policy, q)
+@partial(jax.jit, static_argnames=("of_stage", "horizon"))
+def _backwards(mdp, backup, initial, of_stage, horizon):
+    """Values ``[horizon + 1, S]``, policies and action values ``[horizon, S, A]``."""
 
-        _, (values, policies, q) = jax.lax.scan(stage, initial, jnp.arange(horizon), reverse=True)
-        return jnp.concatenate([values, initial[None]]), policies, q
+    def stage(value, t):
+        new, policy, q = _sweep(mdp, backup if of_stage is None else of_stage(t)).best(value)
+        return new, (new, policy, q)
 
-    return run(mdp, initial)
+    _, (values, policies, q) = jax.lax.scan(stage, initial, jnp.arange(horizon), reverse=True)
+    return jnp.concatenate([values, initial[None]]), policies, q
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------
@@ -391,15 +411,33 @@ def _initial(mdp: MDP, initial: Any):
     return jnp.asarray(initial, jnp.result_type(float))
 
 
-def _check_nature(mdp: MDP, backup: Backup) -> None:
+def _check_numbers(mdp: MDP, backup: Backup) -> None:
+    """Refuses a backup whose numbers do not fit one process."""
     if backup.nature.needs_all_states and not mdp.is_dense:
         raise InvalidArgument(
             "support", "all", "needs a dense process: use mdp.as_dense(), in which mass may go to every state"
         )
+    states, actions = mdp.states, mdp.actions
+    for name in ("policy", "reference"):
+        given = getattr(backup.greedy, name, None)
+        if given is not None and np.shape(given) not in ((states, actions), (states,) if name == "policy" else ()):
+            raise InvalidArgument(f"the shape of {name}", np.shape(given), f"must be [{states}, {actions}]")
+    try:
+        value = jax.ShapeDtypeStruct((states,), np.float32)
+        shape = jax.eval_shape(lambda value: _sweep(mdp, backup).best(value)[0], value).shape
+    except (TypeError, ValueError):
+        shape = None
+    if shape != (states,):
+        raise InvalidArgument(
+            "nature",
+            backup.nature,
+            f"its numbers must be single ones, or one for each state and action: [{states}, {actions}]",
+        )
 
 
-def _checked(batch: MDP, backup: Backup, method, tolerance, max_iterations, sweeps, precision) -> dict[str, Any]:
-    """The options of ``_solve``, from arguments and processes ``[B, ...]`` that have been looked at."""
+def _checked(batch: MDP, backups: list[Backup], method, tolerance, max_iterations, sweeps, precision) -> dict[str, Any]:
+    """The options of ``_solve``, from arguments that have been looked at: processes ``[B, ...]``, and as many backups
+    of one kind or one for all."""
     methods = ("value_iteration", "policy_iteration", "modified_policy_iteration")
     if method not in methods:
         raise InvalidArgument("method", method, f"must be one of {', '.join(methods)}")
@@ -412,21 +450,22 @@ def _checked(batch: MDP, backup: Backup, method, tolerance, max_iterations, swee
     for name, value in (("max_iterations", max_iterations), ("sweeps", sweeps)):
         if value < 1:
             raise InvalidArgument(name, value, "must be at least 1")
-    _check_nature(batch, backup)
-    if backup.average:
+    _check_numbers(jax.tree.map(lambda leaf: leaf[0], batch), backups[0])
+    if backups[0].average:
         if method != "value_iteration":
             raise UndefinedComposition(
                 f"average_reward with {method}: only value_iteration bounds the gain against every nature"
             )
-        for i, kernel in enumerate(np.asarray(batch.probabilities)):
-            of_one = jax.tree.map(lambda leaf: leaf[i], batch)  # noqa: B023
-            policy = backup.greedy.policy if isinstance(backup.greedy, FixedPolicy) else None
-            states = multichain(of_one, policy)
+        count = max(len(batch.probabilities), len(backups))
+        for i in range(count):
+            one = jax.tree.map(lambda leaf: leaf[min(i, len(leaf) - 1)], batch)  # noqa: B023
+            greedy = backups[min(i, len(backups) - 1)].greedy
+            states = multichain(one, greedy.policy if isinstance(greedy, FixedPolicy) else None)
             if states is not None:
-                which = f"process {i} of {len(batch.probabilities)}, " if len(batch.probabilities) > 1 else ""
+                which = f"process {i} of {count}, " if count > 1 else ""
                 raise InvalidArgument(
                     "mdp",
-                    f"{which}{kernel.shape[0]} states",
+                    f"{which}{one.states} states",
                     f"must have one gain, but a policy can stay among the states {states[0]} for ever and among "
                     f"{states[1]} as well (a multichain process); join them, or use a discount",
                 )

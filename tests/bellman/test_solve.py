@@ -234,7 +234,7 @@ def test_backups_are_monotone_contractions_that_move_with_their_argument(transfo
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         process = jax.tree.map(jnp.asarray, garnet(1, states=30, actions=3, branching=4, discount=0.9))
-        sweep = jax.jit(lambda v: _sweep(process, bellman(*transforms))[0](v)[0])
+        sweep = jax.jit(lambda v: _sweep(process, bellman(*transforms)).best(v)[0])
         for _ in range(5):
             v, w = (jnp.asarray(rng.normal(size=30)) for _ in range(2))
             np.testing.assert_allclose(sweep(v + 2.5), sweep(v) + 0.9 * 2.5, atol=1e-9)
@@ -356,6 +356,11 @@ TWO_CHAINS = dense_mdp([[[1.0, 0.0]], [[0.0, 1.0]]], [0.0, 1.0], discount=0.9)
         (lambda: solve_many(ONE), "mdps, backups"),
         (lambda: solve_many([ONE, TWO_CHAINS]), r"processes\[1\]"),
         (lambda: solve_many(ONE, [bellman(), bellman(robust(L1(0.1)))]), r"backups\[1\]"),
+        (lambda: solve(ONE, bellman(follow([[0.5, 0.5]]))), "the shape of policy"),
+        (lambda: solve(ONE, bellman(regularise(1.0, [[0.5, 0.5]]))), "the shape of reference"),
+        (lambda: regularise(1.0, [[0.5, 0.6]]), r"reference\[0\]"),
+        (lambda: solve(ONE, bellman(robust(L1([0.1, 0.2])))), "nature"),
+        (lambda: solve(ONE, bellman(robust(L1(np.zeros((3, 2)))))), "nature"),
         (lambda: robust(CVaR(0.5)), "kernels"),
         (lambda: risk(L1(0.5)), "measure"),
         (lambda: regularise(0.0), "temperature=0.0"),

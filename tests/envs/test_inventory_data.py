@@ -190,8 +190,8 @@ def test_demand_that_is_refused(at, message):
         ({"products": ["a"]}, "the number of products=1: must be 2"),
         ({"labels": ["a"]}, "the number of labels=1: must be 10"),
         ({"calendar_names": ["a"]}, "the number of calendar_names=1: must be 0"),
-        ({"history": -1}, "history=-1: a whole number of at least 0"),
-        ({"warm_up": 0.5}, "warm_up=0.5: a whole number of at least 0"),
+        ({"history": -1}, "history=-1: must be a whole number of at least 0"),
+        ({"warm_up": 0.5}, "warm_up=0.5: must be a whole number of at least 0"),
         ({"splits": {"train": (0, 10)}}, "splits=.*: a range of periods for each of train, validation, test"),
         ({"splits": TEN | {"test": (5, 11)}}, r"splits\['test'\]=\(5, 11\): 0 <= start < stop <= 10"),
         ({"splits": TEN | {"train": (-1, 6)}}, r"splits\['train'\]=\(-1, 6\): 0 <= start"),
@@ -225,11 +225,11 @@ def test_shares_that_are_refused(fractions):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"products": 0}, "products=0: a whole number of at least 1"),
-        ({"stores": 1.5}, "stores=1.5: a whole number of at least 1"),
-        ({"weeks": True}, "weeks=True: a whole number of at least 1"),
+        ({"products": 0}, "products=0: must be a whole number of at least 1"),
+        ({"stores": 1.5}, "stores=1.5: must be a whole number of at least 1"),
+        ({"weeks": True}, "weeks=True: must be a whole number of at least 1"),
         ({"weeks": 40}, "periods=40: too few for shares"),
-        ({"seed": -1}, "seed=-1: a whole number of at least 0"),
+        ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
     ],
 )
 def test_retail_sales_that_are_refused(arguments, message):

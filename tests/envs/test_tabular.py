@@ -529,16 +529,16 @@ def test_trading():
     [
         ("riverswim", {"version": "crame"}, "version='crame': .*did you mean 'craam'"),
         ("riverswim", {"discount": 1.5}, r"discount=1.5: must be within \(0, 1\]"),
-        ("inventory", {"capacity": 0}, "capacity=0: must be an integer of at least 1"),
+        ("inventory", {"capacity": 0}, "capacity=0: must be a whole number of at least 1"),
         ("inventory", {"demand": {1: 0.5}}, "demand=.*sum to 1"),
-        ("inventory", {"demand": {1.5: 1.0}}, "demand=1.5: must be an integer"),
+        ("inventory", {"demand": {1.5: 1.0}}, "demand=1.5: must be a whole number"),
         ("gamblers_ruin", {"win": 1.2}, r"win=1.2: must be a number within \[0, 1\]"),
         ("gamblers_ruin", {"capital": 11}, r"capital=11: must be a number within \[0, 10\]"),
         ("garnet", {"states": 3, "branching": 4}, "branching=4: must be at most the number of states, 3"),
         ("garnet", {"rewards": (2, 1)}, r"rewards=\(2, 1\)"),
         ("garnet", {"rewards": (0.5, 1)}, "whole if integers=True"),
         ("windy_walk", {"alpha": -0.1}, "alpha=-0.1"),
-        ("cliff_walking", {"width": 1}, "width=1: must be an integer of at least 2"),
+        ("cliff_walking", {"width": 1}, "width=1: must be a whole number of at least 2"),
         ("gridworld", {"layout": "S. ..."}, "layout='S. ...': must have rows of one length"),
         ("gridworld", {"layout": "# #"}, "cells in them"),
         ("gridworld", {"layout": "GX"}, "needs a cell to start from"),
@@ -590,7 +590,7 @@ def test_bad_parameters_variants_and_stages_are_refused():
         tabular.variants([tabular.riverswim(), tabular.machine_replacement()])
     with pytest.raises(InvalidArgument, match="must allow the same actions"):
         tabular.variants([tabular.riverswim(), tabular.riverswim().replace(allowed=np.ones((6, 2), bool))])
-    with pytest.raises(InvalidArgument, match="outcomes=2: must be an integer of at least 3"):
+    with pytest.raises(InvalidArgument, match="outcomes=2: must be a whole number of at least 3"):
         tabular.tables(tabular.riverswim(), outcomes=2)
     with pytest.raises(InvalidArgument, match="horizon=0"):
         tabular.staged(tabular.riverswim(), 0)
