@@ -22,8 +22,10 @@ import tyro
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {
+    "dqn": "jaxrl.algorithms.dqn:DQN",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
     "ppo": "jaxrl.algorithms.ppo:PPO",
+    "pqn": "jaxrl.algorithms.pqn:PQN",
     "reinforce": "jaxrl.algorithms.reinforce:REINFORCE",
 }
 """name on the command line: where its dataclass is"""

@@ -7,8 +7,10 @@ from jaxrl.devices import use_all_cores
 from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
+    from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.ppo import PPO
+    from jaxrl.algorithms.pqn import PQN
     from jaxrl.algorithms.reinforce import REINFORCE
     from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
+    "DQN": "algorithms.dqn",
     "HDPO": "algorithms.hdpo",
     "PPO": "algorithms.ppo",
+    "PQN": "algorithms.pqn",
     "REINFORCE": "algorithms.reinforce",
     "LoadedRun": "engine.loading",
     "Result": "engine.train",
@@ -27,8 +31,10 @@ _LAZY = {
 }
 
 __all__ = [
+    "DQN",
     "HDPO",
     "PPO",
+    "PQN",
     "REINFORCE",
     "InvalidArgument",
     "LoadedRun",

@@ -16,7 +16,7 @@ from jaxrl.core.types import Algorithm, Learner
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
 from jaxrl.policies.networks import Networks, actor_critic
-from jaxrl.sources.rollout import ResetPolicy, rollout
+from jaxrl.sources.rollout import ResetPolicy, least_truncated_length, rollout
 
 INFINITY = float("inf")
 
@@ -151,12 +151,6 @@ class PPO(Networks):
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
         return learner
-
-
-def least_truncated_length(env_params: Any) -> int:
-    """The least number of steps after which an episode can be truncated, 1 if that is not known when tracing."""
-    limit = getattr(env_params, "max_steps_in_episode", None)
-    return limit if isinstance(limit, int) and limit >= 1 else 1
 
 
 class Minibatch(NamedTuple):

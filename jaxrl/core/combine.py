@@ -159,12 +159,13 @@ def check_divides(batch_size: int, minibatches: int) -> None:
         )
 
 
-def repeated(learner: Learner, times: int) -> Learner:
+def repeated(learner: Learner, times: int, stacked: tuple[str, ...] = ()) -> Learner:
     """Updates ``times`` times, on the parts of a batch whose leaves have a leading axis of that length.
 
     Laws: ``repeated(learner, 1)`` on ``batch[None]`` is ``learner`` on ``batch``; ``repeated(learner, n)`` is
     the fold of
-    ``learner.update`` over the ``n`` parts. Metrics are averaged.
+    ``learner.update`` over the ``n`` parts. Metrics are averaged, but for those named in ``stacked``, which get a
+    leading axis ``[times, ...]``.
     """
 
     def update(state, batch, key):
@@ -174,7 +175,7 @@ def repeated(learner: Learner, times: int) -> Learner:
             return learner.update(state, *part)
 
         state, metrics = jax.lax.scan(step, state, (batch, keys))
-        return state, jax.tree.map(jnp.mean, metrics)
+        return state, {name: each if name in stacked else jax.tree.map(jnp.mean, each) for name, each in metrics.items()}
 
     return learner._replace(update=update)
 
@@ -197,16 +198,8 @@ def every(learner: Learner, period: int) -> Learner:
         return EveryState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
-        def run(inner):
-            inner, metrics = learner.update(inner, batch, key)
-            return inner, as_averages(metrics)
-
-        def skip(inner):
-            shapes = jax.eval_shape(run, inner)[1]
-            return inner, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
         calls = state.calls.value
-        inner, metrics = jax.lax.cond(calls % period == 0, run, skip, state.inner)
+        inner, metrics = update_if(calls % period == 0, learner, state.inner, batch, key)
         return EveryState(Shared((calls + 1) % period), inner), metrics
 
     return on_inner(learner, init, update)
@@ -220,7 +213,51 @@ def as_averages(metrics: Metrics) -> dict[str, Average]:
     }
 
 
+class AfterState(NamedTuple):
+    calls: Shared
+    inner: PyTree
+
+
+def after(learner: Learner, start: int) -> Learner:
+    """Does nothing at the first ``start`` calls and updates at all later ones, as a learner does that waits for data.
+
+    The counter is ``Shared`` by all members, so a skipped call costs nothing under ``vmap``.
+
+    Laws: ``after(learner, 0)`` makes the updates of ``learner``; ``n`` calls make ``max(0, n - start)`` updates. Metrics
+    of skipped calls weigh nothing.
+    """
+
+    def init(key):
+        return AfterState(Shared(jnp.int32(0)), learner.init(key))
+
+    def update(state, batch, key):
+        calls = state.calls.value
+        inner, metrics = update_if(calls >= start, learner, state.inner, batch, key)
+        return AfterState(Shared(jnp.minimum(calls + 1, start)), inner), metrics
+
+    return on_inner(learner, init, update)
+
+
+def update_if(condition: jax.Array, learner: Learner, state: PyTree, batch: PyTree, key: Key) -> tuple[PyTree, Metrics]:
+    """``learner.update`` where ``condition`` holds, else the state as it is and metrics that weigh nothing.
+
+    Args:
+        condition: ``[]``, of what all members share: a branch then, and not a select.
+    """
+
+    def run(state):
+        state, metrics = learner.update(state, batch, key)
+        return state, as_averages(metrics)
+
+    def skip(state):
+        shapes = jax.eval_shape(run, state)[1]
+        return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return jax.lax.cond(condition, run, skip, state)
+
+
 class TargetState(NamedTuple):
+    calls: Shared
     inner: PyTree
     target: PyTree
 
@@ -232,23 +269,31 @@ class WithTarget(NamedTuple):
     target: PyTree
 
 
-def with_target(learner: Learner, parameters: Callable[[PyTree], PyTree], rate: float | jax.Array) -> Learner:
+def with_target(
+    learner: Learner, parameters: Callable[[PyTree], PyTree], rate: float | jax.Array, period: int = 1
+) -> Learner:
     """Keeps a slowly moving copy of ``parameters(state)`` and hands it to ``learner`` beside the batch.
 
-    After each update ``target <- target + rate * (parameters - target)`` (Polyak averaging). For a hard copy at
-    intervals use ``rate=1`` inside ``every``.
+    After every ``period``-th update ``target <- target + rate * (parameters - target)``: a hard copy at intervals with
+    ``rate=1``, Polyak averaging with a small rate and ``period=1``. The counter is ``Shared`` by all members.
 
-    Laws: with ``rate=1`` the target is the parameters after each update; with ``rate=0`` it stays at the initial ones.
+    Laws: with ``rate=1`` the target is the parameters after the last update whose number ``period`` divides, and the
+    initial ones before; with ``rate=0`` it stays at the initial ones.
     """
 
     def init(key):
         inner = learner.init(key)
-        return TargetState(inner, parameters(inner))
+        return TargetState(Shared(jnp.int32(0)), inner, parameters(inner))
 
     def update(state, batch, key):
         inner, metrics = learner.update(state.inner, WithTarget(batch, state.target), key)
-        target = jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, state.target, parameters(inner))
-        return TargetState(inner, target), metrics
+        calls = (state.calls.value + 1) % period
+
+        def move(target):
+            return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, target, parameters(inner))
+
+        target = move(state.target) if period == 1 else jax.lax.cond(calls == 0, move, lambda t: t, state.target)
+        return TargetState(Shared(calls), inner, target), metrics
 
     return on_inner(learner, init, update)
 

@@ -8,9 +8,13 @@ from flax import struct
 from jaxrl.errors import InvalidArgument
 
 
-def static(default: Any) -> Any:
-    """A field that shapes the program: equal for all members of one compiled population."""
-    return struct.field(pytree_node=False, default=default)
+def static(default: Any, **settings: Any) -> Any:
+    """A field that shapes the program: equal for all members of one compiled population.
+
+    Args:
+        settings: of ``dataclasses.field``, such as ``kw_only``.
+    """
+    return struct.field(pytree_node=False, default=default, **settings)
 
 
 def check_within(config: Any, **bounds: tuple[float, float]) -> None:

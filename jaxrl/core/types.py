@@ -74,6 +74,8 @@ class Behaviour(NamedTuple):
     """``(key, shape) -> noise[*shape, ...]``"""
     act: Callable[[PyTree, PyTree], tuple[PyTree, dict[str, PyTree]]]
     """``(obs[N, ...], noise[N, ...]) -> (action[N, ...], extras)``"""
+    feedback: PyTree = None
+    """what the learner tells the source about the batches before, such as priorities; None if nothing"""
 
 
 class Learner(NamedTuple):

@@ -45,19 +45,21 @@ class MLP(nn.Module):
     Attributes:
         rank: number of axes of one observation; 1 for ``[..., features]``.
         orthogonal: start from orthogonal weights and no biases; else from ``FanInDense``'s.
+        layer_norm: standardise the features of every layer before its activation (Ba et al. 2016).
     """
 
     sizes: Sequence[int]
     activation: str = "tanh"
     rank: int = 1
     orthogonal: bool = True
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x):
         x = x.astype(jnp.float32).reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.sizes:
             dense = nn.Dense(size, kernel_init=orthogonal(2**0.5)) if self.orthogonal else FanInDense(size)
-            x = ACTIVATIONS[self.activation](dense(x))
+            x = ACTIVATIONS[self.activation](nn.LayerNorm()(dense(x)) if self.layer_norm else dense(x))
         return x
 
 
@@ -87,8 +89,12 @@ class MinAtarCNN(nn.Module):
     sizes: Sequence[int] = (128,)
     activation: str = "relu"
     rank: int = 3
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x):
-        x = ACTIVATIONS[self.activation](Patches(16)(x.astype(jnp.float32)))
-        return MLP(self.sizes, self.activation, self.rank)(x)
+        x = Patches(16)(x.astype(jnp.float32))
+        if self.layer_norm:
+            x = nn.LayerNorm()(x)
+        x = ACTIVATIONS[self.activation](x)
+        return MLP(self.sizes, self.activation, self.rank, layer_norm=self.layer_norm)(x)

@@ -11,6 +11,7 @@ from jaxrl.core.config import check_one_of, static
 from jaxrl.core.types import Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.actor_critic import ActorCritic
+from jaxrl.networks.q_network import QNetwork
 from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN
 from jaxrl.policies.bases import categorical, clipped, gaussian, squash
 
@@ -18,8 +19,8 @@ TORSOS = {"mlp": MLP, "minatar": MinAtarCNN}
 
 
 @struct.dataclass(kw_only=True)
-class Networks:
-    """The hyperparameters of ``actor_critic``, for an algorithm to inherit; by keyword, so that its own come first."""
+class Torso:
+    """The hyperparameters of a torso, for an algorithm to inherit; by keyword, so that its own come first."""
 
     network: Literal["mlp", "minatar"] = static("mlp")
     """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
@@ -27,17 +28,27 @@ class Networks:
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
     """Nonlinearity of every layer but the heads."""
-    squash: bool = static(False)
-    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
 
-    def check_networks(self, env: Environment, env_params: Any) -> None:
-        """Raises InvalidArgument for networks that do not fit the environment."""
+    def check_torso(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for a torso that does not fit the environment."""
         check_one_of(self, network=tuple(TORSOS), activation=tuple(ACTIVATIONS))
         if any(size < 1 for size in self.hidden_sizes):
             raise InvalidArgument("hidden_sizes", self.hidden_sizes, "must be positive widths")
         shape = env.observation_space(env_params).shape
         if self.network == "minatar" and len(shape) != 3:
             raise InvalidArgument("network", self.network, f"needs observations [height, width, channels], not {shape}")
+
+
+@struct.dataclass(kw_only=True)
+class Networks(Torso):
+    """The hyperparameters of ``actor_critic``, for an algorithm to inherit; by keyword, so that its own come first."""
+
+    squash: bool = static(False)
+    """Continuous actions: tanh of the Gaussian instead of clipping it into the action space."""
+
+    def check_networks(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for networks that do not fit the environment."""
+        self.check_torso(env, env_params)
         if self.squash and isinstance(env.action_space(env_params), spaces.Discrete):
             raise InvalidArgument("squash", self.squash, "must be False for an environment with discrete actions")
 
@@ -73,3 +84,34 @@ def actor_critic(
         return network, categorical(init, actor)
     bounded = squash if config.squash else clipped
     return network, bounded(gaussian(init, actor, space.shape[0]), space.low, space.high)
+
+
+def q_network(
+    config: Torso,
+    env: Environment,
+    env_params: Any,
+    size: int = 1,
+    head_sizes: tuple[int, ...] = (),
+    dueling: bool = False,
+    cosines: int | None = None,
+    layer_norm: bool = False,
+) -> QNetwork:
+    """A network of ``size`` numbers for each action of an environment; see ``QNetwork``."""
+    shape = env.observation_space(env_params).shape
+    torso = TORSOS[config.network]
+    return QNetwork(
+        torso=lambda: torso(config.hidden_sizes, config.activation, len(shape), layer_norm=layer_norm),
+        actions=env.action_space(env_params).n,
+        size=size,
+        head_sizes=head_sizes,
+        activation=config.activation,
+        dueling=dueling,
+        cosines=cosines,
+    )
+
+
+def check_discrete(env: Environment, env_params: Any) -> None:
+    """Raises InvalidArgument unless actions are integers."""
+    space = env.action_space(env_params)
+    if not isinstance(space, spaces.Discrete):
+        raise InvalidArgument("env", env.name, f"must have discrete actions, not {type(space).__name__}")

@@ -121,3 +121,9 @@ def select(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
 
     return jax.tree.map(pick, yes, no)
+
+
+def least_truncated_length(env_params: Any) -> int:
+    """The least number of steps after which an episode can be truncated, 1 if that is not known when tracing."""
+    limit = getattr(env_params, "max_steps_in_episode", None)
+    return limit if isinstance(limit, int) and limit >= 1 else 1

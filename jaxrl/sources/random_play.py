@@ -1,0 +1,41 @@
+"""What uniformly random actions earn: a look at an environment's returns before anything is trained."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnax.environments.environment import Environment
+
+from jaxrl.core.types import Behaviour
+from jaxrl.sources.rollout import rollout
+
+
+def random_episodes(
+    env: Environment, env_params: Any, num_envs: int = 16, num_steps: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards ``[T, N]`` and ends of episodes ``[T, N]``, bool, under uniformly random discrete actions."""
+    actions = env.action_space(env_params).n
+
+    def act(obs, noise):
+        del obs
+        return jnp.minimum((noise * actions).astype(jnp.int32), actions - 1), {}
+
+    source = rollout(env, env_params, num_envs, num_steps, "fresh")
+
+    def play(key):
+        _, batch, _ = source.next(source.init(key), Behaviour(jax.random.uniform, act), key)
+        return batch.reward, batch.cut > 0
+
+    reward, cut = jax.jit(play)(jax.random.key(0))
+    return np.asarray(reward, float), np.asarray(cut)
+
+
+def returns_to_go(reward: np.ndarray, cut: np.ndarray, gamma: float) -> np.ndarray:
+    """Discounted returns of all steps ``[T, N]`` whose episode ended within them, as a vector; empty if none did."""
+    found, running, ended = [], np.zeros(reward.shape[1]), np.zeros(reward.shape[1], bool)
+    for r, end in zip(reward[::-1], cut[::-1]):
+        running = r + gamma * np.where(end, 0.0, running)
+        ended = ended | end
+        found.append(running[ended])
+    return np.concatenate(found)
