@@ -14,7 +14,7 @@ from jaxrl.engine.population import Instance, instance_shapes
 from jaxrl.errors import InvalidArgument, UserError
 
 CACHE_BYTES = 2**20
-"""states of one tile on a CPU core: about a level-2 cache"""
+"""states of one tile's learners on a CPU core: about a level-2 cache"""
 WORK_BYTES = 2**24
 """what a tile needs beside its states at most: about a core's share of a level-3 cache"""
 
@@ -60,7 +60,8 @@ def lay_out(
     memory = available_bytes(devices[0]) * (1 if on_cpu else len(devices))
     # planned for the largest share, so that all processes have the same tile and round alike
     largest = len(process._replace(index=0).share(members))
-    layout = plan(largest, len(devices), state_bytes, work_bytes, memory, tile, on_cpu)
+    learner_bytes = tree_bytes(state.learner)
+    layout = plan(largest, len(devices), state_bytes, work_bytes, memory, tile, on_cpu, learner_bytes)
     return replace(layout, members=len(process.share(members))), state_bytes
 
 
@@ -72,6 +73,7 @@ def plan(
     memory: int,
     tile: int | None,
     on_cpu: bool,
+    learner_bytes: int | None = None,
 ) -> Layout:
     """Chooses the tile from the estimated bytes per member, before anything is compiled.
 
@@ -80,6 +82,8 @@ def plan(
         work_bytes: what one member needs beyond that while its tile is running.
         memory: bytes there are.
         tile: members per device and call, or None to choose.
+        learner_bytes: of the state, what every update goes through and should stay in a cache; all of it by default.
+            The rest may be a replay buffer, of which an update reads a few rows.
 
     Raises:
         UserError: if the states of all members with one tile at work exceed ``memory``.
@@ -100,7 +104,8 @@ def plan(
     if tile is None:
         largest = min(most, per_device)
         if on_cpu:
-            cached = min(CACHE_BYTES // max(state_bytes, 1), WORK_BYTES // max(work_bytes, 1))
+            through = state_bytes if learner_bytes is None else learner_bytes
+            cached = min(CACHE_BYTES // max(through, 1), WORK_BYTES // max(work_bytes, 1))
             largest = min(largest, 16, max(1, power_of_two(cached)))
         rounds = -(-per_device // largest)
         tile = -(-per_device // rounds)

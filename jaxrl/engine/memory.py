@@ -25,12 +25,19 @@ def array_bytes(array: Any) -> int:
 def peak_bytes(function: Any, *arguments: Any) -> int:
     """The most bytes alive at once in ``function(*arguments)`` beside its arguments, were every operation run in order.
 
-    An upper estimate by liveness over the trace: XLA fuses many of the counted arrays away and reuses others.
+    An upper estimate by liveness over the trace: XLA fuses many of the counted arrays away and reuses others. The
+    arguments may be overwritten: a write into an array that nobody reads any more takes no memory of its own.
     """
-    return jaxpr_peak(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return jaxpr_peak(jax.make_jaxpr(function)(*arguments).jaxpr, owns_arguments=True)
 
 
-def jaxpr_peak(jaxpr: Any) -> int:
+IN_PLACE = ("dynamic_update_slice", "scatter", "scatter-add", "scatter-max", "scatter-min", "scatter-mul")
+"""primitives that write into their first operand where they may"""
+
+
+def jaxpr_peak(jaxpr: Any, owns_arguments: bool = False) -> int:
+    """``peak_bytes`` of a jaxpr, whose arguments may be overwritten if it owns them."""
+    arguments = [*jaxpr.invars, *jaxpr.constvars] if not owns_arguments else []
     last_use = {}
     for position, equation in enumerate(jaxpr.eqns):
         for variable in equation.invars:
@@ -43,9 +50,13 @@ def jaxpr_peak(jaxpr: Any) -> int:
     alive = {}
     for position, equation in enumerate(jaxpr.eqns):
         inner = max((jaxpr_peak(sub) for sub in inner_jaxprs(equation)), default=0)
-        for variable in equation.outvars:
-            alive[variable] = array_bytes(variable.aval)
-            live += alive[variable]
+        operand = equation.invars[0] if equation.primitive.name in IN_PLACE else None
+        if not hasattr(operand, "val") and last_use.get(operand) == position and operand not in arguments:
+            alive[equation.outvars[0]] = alive.pop(operand, 0)  # 0 for an argument, which is not counted
+        else:
+            for variable in equation.outvars:
+                alive[variable] = array_bytes(variable.aval)
+                live += alive[variable]
         peak = max(peak, live + inner)
         for variable in [v for v in alive if last_use.get(v, -1) <= position]:
             live -= alive.pop(variable)
