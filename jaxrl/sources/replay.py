@@ -87,7 +87,7 @@ def replay(
 
     Observations are kept in their own dtype, and once: successors are read from the next row. What is not there is kept
     beside: the successor of the newest step, and those of time limits, ``ceil(L / min_episode_steps)`` rows of them. At
-    a termination, which nothing follows, ``next_obs`` repeats ``obs``. Where episodes may be so short that this saves
+    a termination, which nothing follows, ``next_obs`` repeats the last step's observation. Where episodes may be so short that this saves
     nothing, successors are stored at every step, those of terminations too.
 
     With ``prioritised``, ``extras`` has ``index`` and ``importance``, the importance weights divided by the greatest one
@@ -181,16 +181,17 @@ def replay(
             reward = reward + jnp.where(going_on, factor * at(ring.steps["reward"], following), 0)
             last = jnp.where(going_on, following, last)
             going_on &= at(ring.steps["cut"], following) == 0
+        cut = at(ring.steps["cut"], last)
         if stored:
             next_row = length + last
         else:
-            next_row = jnp.where(last == newest, newest_row, at(ring.successor, last))
+            next_row = jnp.where((last == newest) & (cut == 0), newest_row, at(ring.successor, last))
         return Transition(
             obs=jax.tree.map(lambda rows: at(rows, row), ring.obs),
             action=jax.tree.map(lambda rows: at(rows, row), ring.steps["action"]),
             reward=reward,
             discount=factor * at(ring.steps["discount"], last),
-            cut=at(ring.steps["cut"], last),
+            cut=cut,
             next_obs=jax.tree.map(lambda rows: at(rows, next_row), ring.obs),
             extras=jax.tree.map(lambda rows: at(rows, row), ring.steps["extras"]),
         )
