@@ -1,8 +1,8 @@
 """Deep Q-networks (Mnih et al. 2015) and what has been built on them: double, dueling, n-step, prioritised, C51, QR-DQN,
 IQN, Munchausen, and any combination."""
 
-import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ from gymnax.environments.environment import Environment
 from jaxrl.core.combine import WithTarget, after, iterate, repeated, with_target
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size
-from jaxrl.core.types import Algorithm
+from jaxrl.core.types import Algorithm, Key
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.q_learning import greedy_policy, midpoints, munchausen_reward
 from jaxrl.losses.value_spaces import Backup, ValueSpace, categorical, quantiles, scalar
 from jaxrl.policies.bases import deterministic
 from jaxrl.policies.exploration import epsilon_greedy, linear_decay
 from jaxrl.policies.networks import Torso, check_discrete, q_network
-from jaxrl.sources.random_play import random_episodes, returns_to_go
+from jaxrl.sources.random_play import warn_of_returns_outside
 from jaxrl.sources.replay import Prioritised, prioritising, replay
 from jaxrl.sources.rollout import least_truncated_length, rollout
 
@@ -140,21 +140,9 @@ class DQN(Torso):
         if self.munchausen and self.n_step > 1:
             raise InvalidArgument("n_step", self.n_step, "must be 1 with munchausen, which changes every reward")
         if self.space == "categorical":
-            self.check_support(env, env_params)
-
-    def check_support(self, env: Environment, env_params: Any) -> None:
-        """Raises InvalidArgument for an empty support, and warns of one that does not hold what random play earns."""
-        if not np.all(np.asarray(self.v_min) < np.asarray(self.v_max)):
-            raise InvalidArgument("v_min", self.v_min, f"must be less than v_max={self.v_max}")
-        reward, cut = random_episodes(env, env_params)
-        for gamma, low, high in np.broadcast(self.gamma, self.v_min, self.v_max):
-            returns = returns_to_go(reward, cut, gamma)
-            if returns.size and (returns.min() < low or returns.max() > high):
-                warnings.warn(
-                    f"v_min={low:g}, v_max={high:g}: random play earns discounted returns from {returns.min():.4g} to"
-                    f" {returns.max():.4g}, which the support must hold, and those of better play",
-                    stacklevel=2,
-                )
+            if not np.all(np.asarray(self.v_min) < np.asarray(self.v_max)):
+                raise InvalidArgument("v_min", self.v_min, f"must be less than v_max={self.v_max}")
+            warn_of_returns_outside(env, env_params, self.gamma, self.v_min, self.v_max)
 
     def value_space(self) -> ValueSpace:
         """What the network's numbers of an action mean."""
@@ -163,6 +151,24 @@ class DQN(Torso):
         if self.space == "categorical":
             return categorical(self.num_atoms, self.v_min, self.v_max)
         return quantiles(self.num_quantiles, self.huber_threshold)
+
+    def critic(self, env: Environment, env_params: Any) -> "Critic":
+        """The network on an environment with discrete actions."""
+        space, implicit = self.value_space(), self.space == "implicit"
+        cosines = COSINES if implicit else None
+        network = q_network(self, env, env_params, space.size, self.head_sizes, self.dueling, cosines)
+        obs_shape = env.observation_space(env_params).shape
+
+        def outputs(params, obs, levels=None) -> Any:
+            if implicit and levels is None:
+                rows = obs.shape[: obs.ndim - len(obs_shape)]
+                levels = jnp.broadcast_to(midpoints(space.size), (*rows, space.size))
+            return network.apply(params, obs, levels)
+
+        def init(key):
+            return network.init(key, jnp.zeros(obs_shape), midpoints(space.size) if implicit else None)
+
+        return Critic(init, outputs, lambda params, obs: space.mean(outputs(params, obs)), network.actions)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment with discrete actions.
@@ -174,22 +180,11 @@ class DQN(Torso):
         if updates is None:
             raise InvalidArgument("updates", updates, "must be given: exploration falls over a part of the run")
         env_params = env.default_params if env_params is None else env_params
-        space, implicit = self.value_space(), self.space == "implicit"
-        cosines = COSINES if implicit else None
-        network = q_network(self, env, env_params, space.size, self.head_sizes, self.dueling, cosines)
-        obs_shape, actions = env.observation_space(env_params).shape, network.actions
-
-        def outputs(params, obs, levels=None) -> Any:
-            rows = obs.shape[: obs.ndim - len(obs_shape)]
-            if implicit and levels is None:
-                levels = jnp.broadcast_to(midpoints(space.size), (*rows, space.size))
-            return network.apply(params, obs, levels)
-
-        def init(key):
-            return network.init(key, jnp.zeros(obs_shape), midpoints(space.size) if implicit else None)
+        critic, space, implicit = self.critic(env, env_params), self.value_space(), self.space == "implicit"
+        outputs, values, actions = critic.outputs, critic.values, critic.actions
 
         def act(params, obs):
-            return jnp.argmax(space.mean(outputs(params, obs)), axis=-1).astype(jnp.int32)
+            return jnp.argmax(values(params, obs), axis=-1).astype(jnp.int32)
 
         def one(outputs_tm1, a_tm1, q_tm1, outputs_t, q_t, r_t, discount_t, levels_tm1):
             policy_t, bonus_t = greedy_policy(q_t), None
@@ -212,8 +207,8 @@ class DQN(Torso):
             outputs_t = outputs(target_params, next_obs, levels_t)
             # IQN chooses by other levels than those it values the choice at.
             same = not implicit and not self.double
-            q_t = space.mean(outputs_t if same else outputs(params if self.double else target_params, next_obs))
-            q_tm1 = space.mean(outputs(target_params, obs)) if self.munchausen else jnp.zeros_like(q_t)
+            q_t = space.mean(outputs_t) if same else values(params if self.double else target_params, next_obs)
+            q_tm1 = values(target_params, obs) if self.munchausen else jnp.zeros_like(q_t)
             losses, priority, q, target = jax.vmap(one)(
                 outputs_tm1, action, q_tm1, outputs_t, q_t, reward, self.gamma * discount, levels_tm1
             )
@@ -232,7 +227,7 @@ class DQN(Torso):
         adam = optax.adam(learning_rate, eps=self.adam_epsilon)
         optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), adam))
 
-        learner = descend(init, loss, optimiser, deterministic(init, act))
+        learner = descend(critic.init, loss, optimiser, deterministic(critic.init, act))
         learner = with_target(learner, lambda state: state.params, self.target_rate, self.target_every)
         learner = repeated(learner, self.num_updates, stacked=("priority",))
         if self.prioritised:
@@ -254,3 +249,14 @@ class DQN(Torso):
             least_truncated_length(env_params),
         )
         return iterate(source, learner)
+
+
+class Critic(NamedTuple):
+    """What the loss and the choice of actions need of the network."""
+
+    init: Callable[[Key], Any]
+    outputs: Callable[..., Any]
+    """``(params, obs, levels=None) -> [..., A, K]``; IQN's at the midpoint levels by default"""
+    values: Callable[[Any, Any], Any]
+    """``(params, obs) -> q[..., A]``"""
+    actions: int

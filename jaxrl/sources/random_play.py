@@ -1,5 +1,6 @@
 """What uniformly random actions earn: a look at an environment's returns before anything is trained."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -39,3 +40,20 @@ def returns_to_go(reward: np.ndarray, cut: np.ndarray, gamma: float) -> np.ndarr
         ended = ended | end
         found.append(running[ended])
     return np.concatenate(found)
+
+
+def warn_of_returns_outside(env: Environment, env_params: Any, gamma: Any, low: Any, high: Any) -> None:
+    """Warns where random play earns discounted returns outside ``low .. high``, with the range that they have.
+
+    Args:
+        gamma, low, high: numbers, or vectors of one length for as many variants.
+    """
+    reward, cut = random_episodes(env, env_params)
+    for discount, least, greatest in np.nditer([gamma, low, high]):
+        returns = returns_to_go(reward, cut, float(discount))
+        if returns.size and (returns.min() < least or returns.max() > greatest):
+            warnings.warn(
+                f"v_min={float(least):g}, v_max={float(greatest):g}: random play earns discounted returns from"
+                f" {returns.min():.4g} to {returns.max():.4g}; the support must hold these and what better play earns",
+                stacklevel=3,
+            )

@@ -14,6 +14,7 @@ from scipy import stats
 
 from jaxrl import InvalidArgument
 from jaxrl.core.combine import (
+    after,
     as_averages,
     every,
     iterate,
@@ -222,6 +223,14 @@ def test_a_stop_ends_with_the_call():
     assert state == 1
 
 
+def test_repeated_stacks_what_is_named():
+    parts = jnp.arange(6, dtype=jnp.uint32).reshape(3, 2)
+    _, averaged = repeated(folding(), 3).update(jnp.uint32(2), parts, KEY)
+    _, stacked = repeated(folding(), 3, stacked=("state",)).update(jnp.uint32(2), parts, KEY)
+    assert stacked["state"].shape == (3,)
+    assert stacked["state"].mean() == averaged["state"]
+
+
 # --- repeated, relabel, iterate -----------------------------------------------------------------------------------
 
 
@@ -392,8 +401,9 @@ def advance_of(program):
     return many, config, state
 
 
-def test_under_the_engines_vmap_every_stays_a_branch():
-    many, config, state = advance_of(program_of(lambda config: every(costly(config), 3)))
+@pytest.mark.parametrize("rarely", [every, after])
+def test_under_the_engines_vmap_every_stays_a_branch(rarely):
+    many, config, state = advance_of(program_of(lambda config: rarely(costly(config), 3)))
     trace = jax.make_jaxpr(many)(config, state, 0).jaxpr
     always, all_ = list(primitives(trace)), list(primitives(trace, outside_cond=False))
     assert "cond" in always
@@ -438,6 +448,21 @@ def repeated_sum():
     return learner_of(lambda state, batch, key: (state + batch.sum(), {"loss": state}))
 
 
+@pytest.mark.parametrize("start", [0, 3])
+def test_after_waits(start):
+    learner = after(folding(), start)
+    state, plain = learner.init(KEY), jnp.uint32(0)
+    for call in range(6):
+        batch = jnp.arange(2, dtype=jnp.uint32) + call
+        state, metrics = learner.update(state, batch, jax.random.key(call))
+        if call >= start:
+            plain, expected = folding().update(plain, batch, jax.random.key(call))
+            assert metrics["state"].total == expected["state"]
+        assert metrics["state"].weight == (call >= start)
+        assert state.inner == plain
+    assert plain != 0
+
+
 # --- with_target --------------------------------------------------------------------------------------------------
 
 
@@ -467,6 +492,18 @@ def test_the_target_follows_at_its_rate(rate):
         assert state.target == state.inner["w"]
     if rate == 0:
         assert state.target == 1
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+def test_the_target_moves_once_a_period(rate):
+    learner = with_target(chasing(), lambda state: state["w"], rate, period=3)
+    state, target, w = learner.init(KEY), 1.0, 1.0
+    for call in range(1, 8):
+        state, metrics = learner.update(state, 1.0, KEY)
+        assert metrics["target"] == pytest.approx(target)
+        w = 2 * w + 1
+        target = target + rate * (w - target) if call % 3 == 0 else target
+        assert state.target == pytest.approx(target)
 
 
 # --- normalised and scaled_rewards --------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ ENVIRONMENTS = [
 
 def test_all_are_there():
     assert preset_names("ppo") == sorted(f"ppo/{env}" for env in ENVIRONMENTS)
+    assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1"]
+    assert preset_names("pqn") == ["pqn/CartPole-v1"]
 
 
 @pytest.mark.parametrize("name", preset_names())
