@@ -1,5 +1,5 @@
-"""Deep Q-networks (Mnih et al. 2015) and what has been built on them: double, dueling, n-step, prioritised, C51, QR-DQN,
-IQN, Munchausen, and any combination."""
+"""Deep Q-networks (Mnih et al. 2015) and what has been built on them: double, dueling, n-step, prioritised, C51,
+QR-DQN, IQN, Munchausen, and combinations of these."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple

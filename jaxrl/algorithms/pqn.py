@@ -25,13 +25,13 @@ INFINITY = float("inf")
 
 @struct.dataclass
 class PQN(Torso):
-    """Parallelised Q-network: lambda-returns of rollouts in many environments, with layer normalisation for stability."""
+    """Parallelised Q-network: lambda-returns of rollouts in many environments, and normalised layers for stability."""
 
     learning_rate: float = 2.5e-4
     """RAdam's step size."""
     gamma: float = 0.99
     """Discount factor."""
-    lambda_: float = 0.65
+    td_lambda: float = 0.65
     """Trace decay of the returns: 0 for one-step targets, 1 for returns without a bootstrap before an end."""
     epsilon_start: float = 1.0
     """Share of random actions at first."""
@@ -60,7 +60,7 @@ class PQN(Torso):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        unit = ("gamma", "lambda_", "epsilon_start", "epsilon_end", "exploration_fraction")
+        unit = ("gamma", "td_lambda", "epsilon_start", "epsilon_end", "exploration_fraction")
         least_one = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
         check_within(
             self,
@@ -91,7 +91,8 @@ class PQN(Torso):
             return network.init(key, jnp.zeros(obs_shape))
 
         def action_values(params, obs) -> Any:
-            return network.apply(params, obs)[..., 0]
+            outputs: Any = network.apply(params, obs)
+            return outputs[..., 0]
 
         def act(params, obs):
             return jnp.argmax(action_values(params, obs), axis=-1).astype(jnp.int32)
@@ -103,7 +104,7 @@ class PQN(Torso):
             )
             # With V = max Q, advantage plus value is Peng's Q(lambda), eq. 4 of the paper.
             discount = self.gamma * batch.discount
-            advantage = generalised_advantage(batch.reward, discount, batch.cut, value, next_value, self.lambda_)
+            advantage = generalised_advantage(batch.reward, discount, batch.cut, value, next_value, self.td_lambda)
             return Labelled(batch.obs, batch.action, advantage + value)
 
         def loss(params, batch: Labelled, key):

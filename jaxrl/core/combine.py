@@ -175,7 +175,9 @@ def repeated(learner: Learner, times: int, stacked: tuple[str, ...] = ()) -> Lea
             return learner.update(state, *part)
 
         state, metrics = jax.lax.scan(step, state, (batch, keys))
-        return state, {name: each if name in stacked else jax.tree.map(jnp.mean, each) for name, each in metrics.items()}
+        return state, {
+            name: each if name in stacked else jax.tree.map(jnp.mean, each) for name, each in metrics.items()
+        }
 
     return learner._replace(update=update)
 
@@ -223,8 +225,8 @@ def after(learner: Learner, start: int) -> Learner:
 
     The counter is ``Shared`` by all members, so a skipped call costs nothing under ``vmap``.
 
-    Laws: ``after(learner, 0)`` makes the updates of ``learner``; ``n`` calls make ``max(0, n - start)`` updates. Metrics
-    of skipped calls weigh nothing.
+    Laws: ``after(learner, 0)`` makes the updates of ``learner``; ``n`` calls make ``max(0, n - start)`` updates.
+    Metrics of skipped calls weigh nothing.
     """
 
     def init(key):

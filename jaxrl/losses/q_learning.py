@@ -1,8 +1,8 @@
 """Targets and losses of action values and of their distributions, of one example; the caller adds the batch by
 ``jax.vmap``.
 
-``_tm1`` belongs to the state that an action was taken in and ``_t`` to its successor; ``discount_t`` is the discount factor
-times the transition's, 0 at termination. ``A`` is the number of actions. No gradient is stopped here.
+``_tm1`` belongs to the state that an action was taken in and ``_t`` to its successor; ``discount_t`` is the discount
+factor times the transition's, 0 at termination. ``A`` is the number of actions. No gradient is stopped in a target.
 """
 
 import jax
@@ -28,10 +28,14 @@ def greedy_policy(q_t: jax.Array) -> jax.Array:
 
 
 def munchausen_reward(
-    q_tm1: jax.Array, a_tm1: jax.Array, coefficient: jax.Array, temperature: jax.Array, low: jax.Array
+    q_tm1: jax.Array,
+    a_tm1: jax.Array,
+    coefficient: float | jax.Array,
+    temperature: float | jax.Array,
+    low: float | jax.Array,
 ) -> jax.Array:
-    """``coefficient max(temperature log pi(a), low)`` with ``pi = softmax(q / temperature)``, which is added to the reward
-    (Vieillard et al. 2020, eq. 1 and section 3).
+    """``coefficient max(temperature log pi(a), low)`` with ``pi = softmax(q / temperature)``: what is added to the
+    reward (Vieillard et al. 2020, eq. 1 and section 3).
 
     Args:
         q_tm1: ``[A]``, of the target network.
@@ -41,7 +45,7 @@ def munchausen_reward(
 
 
 def huber(error: jax.Array, threshold: jax.Array | float) -> jax.Array:
-    """``error^2 / 2`` up to ``threshold`` and straight on beyond, elementwise; the squared error for an infinite one."""
+    """``error^2 / 2`` up to ``threshold`` and straight on beyond, elementwise; squared throughout if that is inf."""
     size = jnp.abs(error)
     inner = jnp.minimum(size, threshold)
     slope = jnp.where(size > inner, threshold, 0.0)  # apart from the excess, or an infinite one gives NaN gradients
@@ -82,8 +86,8 @@ def quantile_huber(
 ) -> jax.Array:
     """``sum_i mean_j |level_i - [u_ij < 0]| huber(u_ij) / threshold`` with ``u_ij = target_j - quantile_i``.
 
-    The loss of QR-DQN (Dabney et al. 2018, eq. 10) divided by its threshold, as IQN has it (Dabney et al. 2018b, eq. 3),
-    so that a small threshold gives quantile regression.
+    The loss of QR-DQN (Dabney et al. 2018, eq. 10) divided by its threshold, as IQN has it (Dabney et al. 2018b,
+    eq. 3), so that a small threshold gives quantile regression.
 
     Args:
         quantiles_tm1, levels_tm1: ``[N]``, and the probabilities of which they are the quantiles.

@@ -1,11 +1,11 @@
 """What kind of thing an action's value is: a number, or a law of returns as atoms or as quantiles.
 
-A network gives ``[A, K]`` numbers, ``K`` for each action. A space says what their mean is, how the target's law is made from
-the successor's, and how far a prediction is from it. All functions are of one example.
+A network gives ``[A, K]`` numbers, ``K`` for each action. A space says what their mean is, how the target's law is made
+from the successor's, and how far a prediction is from it. All functions are of one example.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,11 +36,11 @@ class ValueSpace(NamedTuple):
     """``K``"""
     mean: Callable[[jax.Array], jax.Array]
     """``outputs[..., A, K] -> q[..., A]``"""
-    target: Callable[[jax.Array, Backup], jax.Array]
+    target: Callable[[jax.Array, Backup], Any]
     """``(outputs_t[A, K], backup) -> target``"""
-    loss: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]
+    loss: Callable[[jax.Array, Any, jax.Array | None], jax.Array]
     """``(outputs_tm1[K] of the action taken, target, levels[K]) -> loss``; the levels of quantiles that were drawn"""
-    error: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    error: Callable[[jax.Array, Any, jax.Array], jax.Array]
     """``(outputs_tm1[K], target, loss) -> priority``, the size of the error"""
 
 
@@ -89,8 +89,8 @@ def categorical(atoms: int, low: jax.Array | float, high: jax.Array | float) -> 
 
 
 def quantiles(number: int, threshold: jax.Array | float) -> ValueSpace:
-    """QR-DQN (Dabney et al. 2018): the midpoint quantiles, or with levels given to ``loss`` the quantiles at these, as of
-    IQN (Dabney et al. 2018b). The priority is the loss."""
+    """QR-DQN (Dabney et al. 2018): the midpoint quantiles, or the quantiles at the levels that ``loss`` is given, which
+    is IQN (Dabney et al. 2018b). The priority is the loss."""
 
     def target(outputs_t, backup: Backup):
         bonus = 0.0 if backup.bonus_t is None else backup.bonus_t[:, None]

@@ -19,8 +19,8 @@ class QNetwork(nn.Module):
         size: K, such as 1 for values, or the number of atoms or quantiles. With ``cosines`` the module is also given
             levels ``[..., K]`` for which it returns quantiles, and K is their number.
         head_sizes: dense layers between torso and outputs; with ``dueling`` each stream has its own.
-        dueling: the sum of a stream for the state and one for the actions, whose mean over actions is taken off (Wang et
-            al. 2016, eq. 9), for each of the K numbers.
+        dueling: the sum of a stream for the state and one for the actions, whose mean over actions is taken off (Wang
+            et al. 2016, eq. 9), for each of the K numbers.
         cosines: functions ``cos(pi i level)``, i = 0, 1, ..., that embed a level (Dabney et al. 2018b, eq. 4); None for
             outputs that take no levels.
     """

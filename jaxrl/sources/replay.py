@@ -85,13 +85,13 @@ def replay(
     ``reward + gamma discount V(next_obs)`` is the m-step target. ``m`` is n, or fewer where the episode ends by
     termination or time limit or the newest step is reached: at the ring's seam a return is shorter, never mixed.
 
-    Observations are kept in their own dtype, and once: successors are read from the next row. What is not there is kept
-    beside: the successor of the newest step, and those of time limits, ``ceil(L / min_episode_steps)`` rows of them. At
-    a termination, which nothing follows, ``next_obs`` repeats the last step's observation. Where episodes may be so short that this saves
-    nothing, successors are stored at every step, those of terminations too.
+    Observations are kept in their own dtype, and once: successors are read from the next row. What is not there is
+    kept beside: the successor of the newest step, and those of time limits, ``ceil(L / min_episode_steps)`` rows of
+    them. At a termination, which nothing follows, ``next_obs`` repeats the last step's observation. Where episodes may
+    be so short that this saves nothing, successors are stored at every step, those of terminations too.
 
-    With ``prioritised``, ``extras`` has ``index`` and ``importance``, the importance weights divided by the greatest one
-    of the batch. New transitions get the greatest priority so far; priorities that the learner reports as
+    With ``prioritised``, ``extras`` has ``index`` and ``importance``, the importance weights divided by the greatest
+    one of the batch. New transitions get the greatest priority so far; priorities that the learner reports as
     ``behaviour.feedback`` are taken over before the next batch is added.
 
     Args:
@@ -141,7 +141,7 @@ def replay(
         weights = None if prioritised is None else Weights(sum_tree.empty(length * envs), jnp.float32(1))
         return ReplayState(Shared(jnp.int32(0)), source.init(key), ring, weights)
 
-    def write(ring: Ring, batch: Transition, start: jax.Array) -> Ring:
+    def write(ring: Any, batch: Transition, start: jax.Array) -> Ring:
         """``batch`` in rows ``start .. start + T - 1``."""
 
         def put(rows, new, at=start):

@@ -46,11 +46,11 @@ def replace(tree: tuple[jax.Array, ...], index: jax.Array, weight: jax.Array) ->
 
 
 def draw(tree: tuple[jax.Array, ...], key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Indices ``[*shape]``, each in proportion to its weight, int32. A weight of 0 is never drawn unless all are 0.
+    """Indices ``[*shape]`` in proportion to the weights, int32. A weight of 0 is never drawn unless all are 0.
 
     A node's child is chosen by a uniform number of its own, so that no precision is lost on the way down. At the root
-    the numbers are stratified over the last axis of ``shape``, one from each of so many equal parts (Schaul et al. 2016,
-    appendix B.2.1): every draw has the same law, and frequencies within a batch vary less than those of independent ones.
+    the numbers are stratified over the last axis of ``shape``, one from each of so many equal parts (Schaul et al.
+    2016, appendix B.2.1): over the batch as a whole draws are in proportion, and they vary less than independent ones.
     """
     noise = jax.random.uniform(key, (len(tree), *shape))
     stratified = (jnp.arange(shape[-1]) + noise[0]) / shape[-1]

@@ -90,7 +90,8 @@ def test_a_termination_is_not(learnt, variant):
 
 
 @pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name != "c51")) for name in VARIANTS if name != "rainbow"]
+    "variant",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "c51")) for name in VARIANTS if name != "rainbow"],
 )
 def test_actions_by_the_observation(learnt, variant):
     """The better action is worth 1 and the other one -1, whatever law stands for them."""
@@ -100,7 +101,7 @@ def test_actions_by_the_observation(learnt, variant):
 
 
 def test_munchausen_adds_the_bounded_log_policy(learnt):
-    """Of two actions that pay 1 and -1 the first is nearly certain, and the other one is fined what the bound allows."""
+    """Of two actions that pay 1 and -1 one is nearly certain, and the other is fined what the bound allows."""
     config = ONE_STEP.replace(
         munchausen=True, munchausen_coefficient=0.5, munchausen_low=-0.8, space="implicit", huber_threshold=0.1
     )
@@ -109,7 +110,7 @@ def test_munchausen_adds_the_bounded_log_policy(learnt):
 
 
 PARALLEL = PQN(
-    learning_rate=1e-2, gamma=GAMMA, lambda_=0.6, num_envs=8, num_steps=16, num_minibatches=4, hidden_sizes=(16,),
+    learning_rate=1e-2, gamma=GAMMA, td_lambda=0.6, num_envs=8, num_steps=16, num_minibatches=4, hidden_sizes=(16,),
     anneal_learning_rate=True, epsilon_end=0.5,
 )  # fmt: skip
 
@@ -128,8 +129,8 @@ def test_cartpole(mesh_of):
     for config, name in ((DQN, "dqn/CartPole-v1"), (PQN, "pqn/CartPole-v1")):
         preset = load_preset(name)
         result = train(
-            with_preset(config, preset), "CartPole-v1", seeds=SEEDS, steps=preset.steps, evaluate_every=preset.steps // 4,
-            mesh=mesh_of(2),
+            with_preset(config, preset), "CartPole-v1", seeds=SEEDS, steps=preset.steps, mesh=mesh_of(2),
+            evaluate_every=preset.steps // 4,
         )  # fmt: skip
         assert interquartile_interval(result.metrics["evaluation_return"][:, -1]).value > 300
 

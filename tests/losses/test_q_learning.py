@@ -48,7 +48,13 @@ def test_munchausen():
 
 @pytest.mark.parametrize(
     ("error", "threshold", "loss", "slope"),
-    [(0.5, 1.0, 0.125, 0.5), (-3.0, 1.0, 2.5, -1.0), (3.0, np.inf, 4.5, 3.0), (3.0, 2.0, 4.0, 2.0), (0.0, np.inf, 0, 0)],
+    [
+        (0.5, 1.0, 0.125, 0.5),
+        (-3.0, 1.0, 2.5, -1.0),
+        (3.0, np.inf, 4.5, 3.0),
+        (3.0, 2.0, 4.0, 2.0),
+        (0.0, np.inf, 0, 0),
+    ],
 )
 def test_huber(error, threshold, loss, slope):
     value, gradient = jax.value_and_grad(huber)(jnp.float32(error), jnp.float32(threshold))
