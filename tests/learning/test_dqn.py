@@ -21,6 +21,7 @@ CONFIG = DQN(
     learning_starts=64,
     target_every=10,
     hidden_sizes=(16,),
+    activation="tanh",  # of 16 rectifiers that see one positive number some seeds lose all
     anneal_learning_rate=True,
     epsilon_end=0.1,
     v_min=-2.0,
@@ -69,7 +70,7 @@ def learnt(mesh_of):
 
 
 PHASES = [0, 0.25, 0.5, 0.75]
-SLOW = {"dqn", "rainbow", "c51", "qr-dqn"}
+SLOW = {"dqn", "scalar-rainbow", "c51", "qr-dqn"}
 
 
 @pytest.mark.parametrize(
@@ -85,14 +86,12 @@ def test_a_time_limit_is_bootstrapped_through(learnt, variant):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_termination_is_not(learnt, variant):
-    value, exact = learnt(CONFIG.replace(**VARIANTS[variant]), "probe/terminates-v0", PHASES)
+    value, exact = learnt(CONFIG.replace(**VARIANTS[variant]), "probe/terminates-v0", PHASES, updates=1000)
     np.testing.assert_allclose(value, np.broadcast_to(exact[:, None], value.shape), atol=0.3)
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "c51")) for name in VARIANTS if name != "rainbow"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "rainbow"])
 def test_actions_by_the_observation(learnt, variant):
     """The better action is worth 1 and the other one -1, whatever law stands for them."""
     value, _ = learnt(ONE_STEP.replace(**VARIANTS[variant]), "probe/joint-v0", [-1, 1])
