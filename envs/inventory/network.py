@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,10 @@ class Network:
         for _ in range(self.nodes):
             reach = np.minimum(reach + reach @ direct, 1)
         return reach
+
+    def passing(self, demand: Any) -> Any:
+        """``[n]``: what reaches the stores ``[K]`` by way of each node, if each of them gets its demand."""
+        return self.downstream[:, self.first_store :] @ demand
 
     @property
     def first_store(self) -> int:

@@ -143,7 +143,7 @@ def serial(policy: str, instances: list[tuple[int, float]], updates: int, **conf
 
 LEVELS = {"learning_rate": 0.5, "batch_size": 32, "horizon": 100}
 SERIAL_VANILLA = {"learning_rate": 1e-2, "max_grad_norm": 1.0, "hidden_sizes": (32, 32), "batch_size": 64}
-DENSE = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (128, 128), "batch_size": 128}
+DENSE = {"learning_rate": 1e-2, "max_grad_norm": 1.0, "hidden_sizes": (128, 128), "batch_size": 128}
 GRAPH = {"learning_rate": 3e-3, "max_grad_norm": 1.0, "hidden_sizes": (32, 32), "batch_size": 64}
 
 
@@ -175,7 +175,7 @@ AGAINST_OPTIMUM: dict[str, Callable[[], Setting]] = {
     "serial_vanilla": partial(serial, "vanilla", GRID, 5000, **SERIAL_VANILLA),
     "transshipment_3": partial(transshipment, "vanilla", 3, 2, [(0.0, 4.0)], 1500, **DENSE),
     "transshipment_5": partial(transshipment, "vanilla", 5, 6, [(0.0, 4.0), (0.5, 9.0)], 1500, **DENSE),
-    "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 1500, **DENSE),
+    "transshipment_10": partial(transshipment, "vanilla", 10, 6, [(0.5, 9.0)], 3000, **DENSE),
     "transshipment_graph": partial(transshipment, "graph", 3, 2, [(0.0, 4.0)], 1500, **GRAPH),
 }
 

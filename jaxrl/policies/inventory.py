@@ -102,6 +102,9 @@ class Vanilla(nn.Module):
 def vanilla(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] = (32, 32, 32)):
     """Dense layers on all inventories, and heads that keep orders within what there is.
 
+    Inventories are divided by twice the mean demand that passes through their node. The paper's network reads them as
+    they are: then heads of single seeds are saturated from the start, orders nothing or everything, and never learn.
+
     A single store orders ``softplus(x + 1)``. In a network outside orders are ``sigmoid(x)`` of four times the mean
     demand of all stores; a node that serves one other ships ``sigmoid(x)`` of what it has, one that serves several
     splits it by a softmax over ``x`` and, unless it keeps nothing, a constant 1 for what it keeps.
@@ -115,7 +118,8 @@ def vanilla(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int]
 
     def act(weights, obs):
         view = env.view(obs, params)
-        x: Any = module.apply(weights, view.inventory.reshape(*obs.shape[:-1], size))
+        inventory = view.inventory / (2 * jnp.maximum(network.passing(view.demand_mean), 1e-6))[:, None]
+        x: Any = module.apply(weights, inventory.reshape(*obs.shape[:-1], size))
         return jax.nn.softplus(x + 1) if network.nodes == 1 else allocated(env, view, x)
 
     return OrderPolicy(init, act)

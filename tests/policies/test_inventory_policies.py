@@ -216,16 +216,26 @@ def forward(layers, x):
     return x @ np.float64(last["Dense_0"]["kernel"]) + np.float64(last["Dense_0"]["bias"])
 
 
-def logits_of(params, obs):
-    params = params["params"]
+def logits_of(env, params, obs):
+    params, network = params["params"], env.network
     hidden = [params["MLP_0"][name] for name in sorted(params["MLP_0"])]
-    return forward([*hidden, params["FanInDense_0"]], np.float64(obs))
+    demand = np.zeros(network.nodes)
+    demand[network.first_store :] = env.default_params.demand_mean
+    passing = [sum(demand[other] for other in reached(network, node)) for node in range(network.nodes)]
+    inventory = np.float64(stock_of(env, obs)) / (2 * np.array(passing))[:, None]
+    return forward([*hidden, params["FanInDense_0"]], inventory.reshape(len(obs), -1))
+
+
+def reached(network, node):
+    """The node and all that get goods from it."""
+    onward = {int(target) for source, target in network.edges if source == node}
+    return {node}.union(*(reached(network, other) for other in onward))
 
 
 def test_vanilla_of_one_store_is_softplus():
     env, params, act = policy_of("vanilla", "one store", 2.0)
     obs = observations(env, (20,))
-    np.testing.assert_allclose(act(params, obs), softplus(logits_of(params, obs) + 1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(act(params, obs), softplus(logits_of(env, params, obs) + 1), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["chain", "warehouse", "centre", "two warehouses"])
@@ -233,7 +243,7 @@ def test_vanilla_splits_what_there_is_by_a_softmax_with_a_constant(name):
     env, params, act = policy_of("vanilla", name)
     network = env.network
     obs = observations(env, (20,))
-    logits, on_hand = logits_of(params, obs), np.maximum(stock_of(env, obs)[..., 0], 0)
+    logits, on_hand = logits_of(env, params, obs), np.maximum(stock_of(env, obs)[..., 0], 0)
     most = 4 * float(env.default_params.demand_mean.sum())
     orders = np.asarray(act(params, obs))
     for e, (source, _) in enumerate(network.edges):
