@@ -52,6 +52,7 @@ class Entropic(Nature):
     aversion: Any
     name: str = named("Entropic")
     kind = "risk"
+    mixes = False
     above_zero: ClassVar[tuple[str, ...]] = ("aversion",)
 
     def respond(self, p, z):

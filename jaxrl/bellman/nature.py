@@ -50,19 +50,10 @@ class Response(NamedTuple):
     """``[n, ...]``, of sum 1"""
 
 
-class Nature:
-    """Base of all natures."""
+class WithLimits:
+    """A dataclass whose numbers are checked as soon as they can be looked at."""
 
-    kind: ClassVar[str] = "nominal"
-    """``nominal``, ``set`` (a worst case of kernels), ``risk`` (a nested risk measure) or ``best`` (a best case)"""
-    dominant: ClassVar[bool] = False
-    """the worst kernel of the set is worst for every increasing functional of the outcomes, not for their mean alone"""
-    monotone: ClassVar[bool] = True
-    """a larger ``z`` never gives a smaller value"""
-    rectangular: ClassVar[Literal["sa", "s"]] = "sa"
-    """whether each action of a state has its own budget, or all of a state's actions share one"""
-
-    limits: ClassVar[Limits] = {"radius": (0, np.inf)}
+    limits: ClassVar[Limits] = {}
     """closed bounds of its numbers"""
     above_zero: ClassVar[tuple[str, ...]] = ()
     """those that must not be 0"""
@@ -75,6 +66,23 @@ class Nature:
         for name in filter(known, self.above_zero):
             if not (np.asarray(getattr(self, name)) > 0).all():
                 raise InvalidArgument(name, getattr(self, name), "must be above 0")
+
+
+class Nature(WithLimits):
+    """Base of all natures."""
+
+    kind: ClassVar[str] = "nominal"
+    """``nominal``, ``set`` (a worst case of kernels), ``risk`` (a nested risk measure) or ``best`` (a best case)"""
+    dominant: ClassVar[bool] = False
+    """the worst kernel of the set is worst for every increasing functional of the outcomes, not for their mean alone"""
+    monotone: ClassVar[bool] = True
+    """a larger ``z`` never gives a smaller value"""
+    rectangular: ClassVar[Literal["sa", "s"]] = "sa"
+    """whether each action of a state has its own budget, or all of a state's actions share one"""
+    mixes: ClassVar[bool] = True
+    """its value is the mean under its weights, which are probabilities: it can mix laws too"""
+
+    limits: ClassVar[Limits] = {"radius": (0, np.inf)}
 
     def respond(self, p: Any, z: Any) -> Response:
         """The value ``[...]`` of outcomes with probabilities ``p[n, ...]`` and values ``z[n, ...]``, and the weights
@@ -123,6 +131,11 @@ class Optimistic(Nature):
         """As of the nature turned around."""
         return self.nature.needs_all_states
 
+    @property
+    def mixes(self) -> bool:
+        """As of the nature turned around."""
+        return self.nature.mixes
+
     def respond(self, p, z):
         """See ``Nature.respond``."""
         value, weights = self.nature.respond(p, -z)
@@ -149,6 +162,11 @@ class WorstOf(Nature):
     def needs_all_states(self) -> bool:
         """As of the set."""
         return self.kernels.needs_all_states
+
+    @property
+    def mixes(self) -> bool:
+        """As of the measure."""
+        return self.risk.mixes
 
     def respond(self, p, z):
         """See ``Nature.respond``."""

@@ -267,6 +267,7 @@ class Lp(Nature):
     support: Support = static("all")
     name: str = named("Lp")
     kind = "set"
+    mixes = False
     monotone = False
     limits: ClassVar[Limits] = {"radius": (0, np.inf), "order": (1, np.inf)}
 
@@ -314,6 +315,7 @@ class TVPenalty(Nature):
     support: Support = static("nominal")
     name: str = named("TVPenalty")
     kind = "set"
+    mixes = False
     limits: ClassVar[Limits] = {"price": (0, np.inf)}
 
     def respond(self, p, z):
@@ -336,6 +338,7 @@ class KLPenalty(Nature):
     price: Any
     name: str = named("KLPenalty")
     kind = "set"
+    mixes = False
     above_zero: ClassVar[tuple[str, ...]] = ("price",)
 
     def respond(self, p, z):
@@ -358,6 +361,7 @@ class ChiSquarePenalty(Nature):
     price: Any
     name: str = named("ChiSquarePenalty")
     kind = "set"
+    mixes = False
     above_zero: ClassVar[tuple[str, ...]] = ("price",)
 
     def respond(self, p, z):
