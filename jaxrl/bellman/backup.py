@@ -2,6 +2,9 @@
 
     q(s, a) = nature( reward + discount * value(successor) )        v(s) = greedy( q(s, .) )
 
+With ``distributional(space)`` a value is a law of returns, and what nature and greedy rule compare is its expected
+utility; see ``jaxrl.bellman.laws``.
+
 ``bellman(robust(KL(0.1)), regularise(0.5))`` is a backup whose transitions an adversary chooses within a
 Kullback-Leibler ball and whose policy pays for its entropy. Slots are independent, so the order of the transforms does
 not matter. Pairs that are not defined are refused here, with the reason.
@@ -16,6 +19,8 @@ from flax import struct
 
 from jaxrl.bellman.greedy import FixedPolicy, Greedy, HardMax, Regularised
 from jaxrl.bellman.nature import Nature, Nominal, Optimistic, WorstOf
+from jaxrl.bellman.space import Scalar, Space
+from jaxrl.bellman.utilities import Mean, Utility
 from jaxrl.core.chain import chain
 from jaxrl.core.config import static
 from jaxrl.errors import InvalidArgument, UserError
@@ -28,11 +33,15 @@ class Backup:
     Args:
         nature: who chooses the next state.
         greedy: how actions are chosen.
+        space: what is known of returns.
+        utility: what a return is worth, where its law is known.
         average: whether the long-run average of rewards is the objective instead of their discounted sum.
     """
 
     nature: Any = struct.field(default_factory=Nominal)
     greedy: Any = struct.field(default_factory=HardMax)
+    space: Any = struct.field(default_factory=Scalar)
+    utility: Any = struct.field(default_factory=Mean)
     average: bool = static(False)
 
 
@@ -54,7 +63,13 @@ def bellman(*transforms: BackupTransform) -> Backup:
         >>> bellman(robust(L1(0.2))).nature
         L1(radius=0.2, support='nominal')
     """
-    return chain(*transforms)(Backup())
+    backup = chain(*transforms)(Backup())
+    if backup.space.is_scalar and not isinstance(backup.utility, Mean):
+        raise UndefinedComposition(
+            f"utility({_name(backup.utility)}) of a backup of means: E f(X) does not follow from E X; add "
+            "distributional(space), or let jaxrl.bellman.solve_with_stock work on expected utilities alone"
+        )
+    return backup
 
 
 def robust(kernels: Nature) -> BackupTransform:
@@ -134,6 +149,48 @@ def follow(policy: Any) -> BackupTransform:
     return _with_greedy(FixedPolicy(np.asarray(policy)))
 
 
+def distributional(space: Space) -> BackupTransform:
+    """Laws of returns instead of their means, on the atoms of ``Categorical``, ``Quantiles`` or ``Particles``."""
+    if not isinstance(space, Space) or space.is_scalar:
+        raise InvalidArgument("space", space, "must be a space of laws such as Categorical(atoms) or Quantiles(128)")
+
+    def transform(backup):
+        if not backup.space.is_scalar:
+            raise UndefinedComposition(
+                f"distributional({_name(space)}) of a backup with {_name(backup.space)}: laws are kept in one way only"
+            )
+        return _consistent(dataclasses.replace(backup, space=space))
+
+    return transform
+
+
+def utility(function: Utility) -> BackupTransform:
+    """The expected utility of the return instead of its mean. It needs laws, see ``distributional``, and most utilities
+    a stock in the state, see ``jaxrl.bellman.stock``."""
+    if isinstance(function, Nature):
+        raise UndefinedComposition(
+            f"utility({_name(function)}): the risk of a whole return is no expected utility, and no backup maximises "
+            "it; use jaxrl.bellman.solve_cvar, or risk(...) for the risk of each step"
+        )
+    if not isinstance(function, Utility):
+        raise InvalidArgument(
+            "function",
+            function,
+            "must be a utility such as shortfall() or Custom(function): medians, quantiles and "
+            "variances are none, since the best of each outcome need not be the best of their mixture",
+        )
+
+    def transform(backup):
+        if not isinstance(backup.utility, Mean):
+            raise UndefinedComposition(
+                f"utility({_name(function)}) of a backup with {_name(backup.utility)}: a return has one worth; add the "
+                "functions"
+            )
+        return _consistent(dataclasses.replace(backup, utility=function))
+
+    return transform
+
+
 def average_reward() -> BackupTransform:
     """The long-run average reward a step instead of the discounted sum; the process's discount is not used.
 
@@ -176,6 +233,26 @@ def _consistent(backup: Backup) -> Backup:
         raise UndefinedComposition(
             f"average_reward with {_name(nature)}: relative values need a backup that is monotone and moves with its "
             "argument, and this relaxation is not monotone"
+        )
+    if not backup.space.is_scalar:
+        if backup.average:
+            raise UndefinedComposition(
+                "average_reward with distributional: an endless sum of rewards has no law; use a discount or a horizon"
+            )
+        if not nature.mixes:
+            raise UndefinedComposition(
+                f"distributional with {_name(nature)}: its value is more than a mean under its weights, and what it "
+                "adds is no outcome of any law; take a set such as KL, or CVaR"
+            )
+    if isinstance(greedy, Regularised) and not isinstance(backup.utility, Mean):
+        raise UndefinedComposition(
+            f"regularise with utility({_name(backup.utility)}): the divergence is paid in rewards, and a reward has "
+            "no worth of its own"
+        )
+    if backup.utility.of_vectors:
+        raise UndefinedComposition(
+            f"utility({_name(backup.utility)}) of laws, which are of one kind of reward: use "
+            "jaxrl.bellman.solve_with_stock"
         )
     return backup
 

@@ -19,14 +19,15 @@ def multichain(mdp: MDP, policy: Any = None) -> tuple[list[int], list[int]] | No
         policy: ``[S, A]`` probabilities or ``[S]`` integers, to look only at what it does.
     """
     mdp = mdp.as_sparse()
-    possible = np.asarray(mdp.probabilities) > 0
+    probabilities, successors = map(np.asarray, mdp.lists())
+    possible = probabilities > 0
     if mdp.allowed is not None:
         possible &= np.asarray(mdp.allowed)[..., None]
     if policy is not None:
         policy = np.asarray(policy)
         taken = np.eye(mdp.actions)[policy] if policy.ndim == 1 else policy
         possible &= (taken > 0)[..., None]
-    closed = end_components(np.asarray(mdp.successors), possible)
+    closed = end_components(successors, possible)
     return None if len(closed) <= 1 else (closed[0], closed[1])
 
 

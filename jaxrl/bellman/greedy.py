@@ -34,6 +34,16 @@ class Greedy:
         """The value ``[...]`` of a policy ``[..., A]``."""
         return (policy * jnp.where(policy > 0, q, 0)).sum(axis=-1)
 
+    def paid(self, policy: Any) -> Any:
+        """``[..., A]``: what is paid for each action of a policy beside its value, or None for nothing."""
+        del policy
+        return None
+
+    def most_paid(self, actions: int) -> Any:
+        """The most that can be, on the average over a policy."""
+        del actions
+        return 0.0
+
 
 @struct.dataclass
 class HardMax(Greedy):
@@ -101,8 +111,19 @@ class Regularised(Greedy):
 
     def evaluate(self, q, policy):
         """See ``Greedy.evaluate``: the divergence from the reference is paid."""
-        surprise = jnp.log(jnp.where(policy > 0, policy, 1)) - jnp.where(policy > 0, self._log_reference(q, None), 0)
-        return super().evaluate(q, policy) - self.temperature * (policy * surprise).sum(axis=-1)
+        return super().evaluate(q, policy) + (policy * self.paid(policy)).sum(axis=-1)
+
+    def paid(self, policy):
+        """See ``Greedy.paid``."""
+        log_policy = jnp.log(jnp.where(policy > 0, policy, 1))
+        return -self.temperature * (log_policy - jnp.where(policy > 0, self._log_reference(policy, None), 0))
+
+    def most_paid(self, actions):
+        """See ``Greedy.most_paid``."""
+        if self.reference is None:
+            return self.temperature * np.log(actions)
+        least = jnp.where(self.reference > 0, self.reference, 1).min()
+        return self.temperature * -jnp.log(least)
 
 
 def _check_probabilities(name: str, policy: Any) -> None:

@@ -36,6 +36,10 @@ class MDP:
     """bool ``[S, A]``; None where every action is allowed in every state"""
     start: Any
     """``[S]``, the distribution of the first state"""
+    between: Any = None
+    """``[S, A, n, K]`` of sum 1; None where a successor is one state. Else ``successors`` are ``[S, A, n, K]``, and an
+    outcome leads to a point between them, whose value is the mean of theirs under these weights: no chance, so that an
+    adversary has no say in it."""
 
     @property
     def states(self) -> int:
@@ -61,25 +65,36 @@ class MDP:
         """``[S, A, n, ...]``: numbers of the states ``[S, ...]``, at each outcome's successor."""
         if self.successors is None:
             return values[None, None]
-        return values[self.successors]
+        if self.between is None:
+            return values[self.successors]
+        return (self.between.reshape(*self.between.shape, *(1,) * (values.ndim - 1)) * values[self.successors]).sum(3)
 
     def expected_rewards(self) -> Any:
         """``[S, A]``: the expected reward of each action."""
         return (self.probabilities * self.rewards).sum(axis=-1)
+
+    def lists(self) -> tuple[Any, Any]:
+        """``[S, A, n * K]`` each: probabilities and successors of a sparse process, the points between states as if
+        chance chose one of them."""
+        if self.between is None:
+            return self.probabilities, self.successors
+        flat = (*self.probabilities.shape[:-1], -1)
+        return (self.probabilities[..., None] * self.between).reshape(flat), self.successors.reshape(flat)
 
     def as_dense(self) -> "MDP":
         """The dense process with the same kernel and expected rewards; outcomes with one successor become one."""
         if self.successors is None:
             return self
         states, actions = np.ogrid[: self.states, : self.actions]
-        place = (states[..., None], actions[..., None], np.asarray(self.successors))
+        p, successors = map(np.asarray, self.lists())
+        rewards = np.broadcast_to(self.rewards, self.probabilities.shape)
+        place = (states[..., None], actions[..., None], successors)
         kernel = np.zeros((self.states, self.actions, self.states))
         earned = np.zeros_like(kernel)
-        p = np.asarray(self.probabilities, float)
         np.add.at(kernel, place, p)
-        np.add.at(earned, place, p * np.asarray(self.rewards))
+        np.add.at(earned, place, p * np.repeat(rewards, p.shape[-1] // rewards.shape[-1], axis=-1))
         rewards = np.divide(earned, kernel, out=np.zeros_like(kernel), where=kernel > 0)
-        return dataclasses.replace(self, probabilities=kernel, rewards=rewards, successors=None)
+        return dataclasses.replace(self, probabilities=kernel, rewards=rewards, successors=None, between=None)
 
     def as_sparse(self) -> "MDP":
         """The same process with lists of successors, as long as the longest needs to be."""

@@ -74,6 +74,7 @@ class Spectral(Nature):
     name: str = named("Spectral")
     kind = "risk"
     limits: ClassVar[Limits] = {"levels": (0, 1), "shares": (0, 1)}
+    of_all_states = ("levels", "shares")
     above_zero: ClassVar[tuple[str, ...]] = ("levels",)
 
     def __post_init__(self):

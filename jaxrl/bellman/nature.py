@@ -17,6 +17,8 @@ Sources: Iyengar 2005 and Nilim and El Ghaoui 2005 for the sets; Ho, Petrik and 
 al. 1999, Rockafellar and Uryasev 2000, Acerbi 2002 for risk measures.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -57,6 +59,8 @@ class WithLimits:
     """closed bounds of its numbers"""
     above_zero: ClassVar[tuple[str, ...]] = ()
     """those that must not be 0"""
+    of_all_states: ClassVar[tuple[str, ...]] = ()
+    """those that are arrays, and not because states differ in them"""
 
     def __post_init__(self):
         def known(name):
@@ -234,6 +238,18 @@ def rounding(like):
 def mixture(weights, z) -> Response:
     """The mean of values under weights."""
     return Response((weights * jnp.where(weights != 0, z, 0)).sum(axis=0), weights)
+
+
+def with_numbers_of_states(part: Any, change: Callable[[Any], Any]) -> Any:
+    """A nature or a greedy rule with its numbers of each state, ``[S, ...]``, changed."""
+
+    def changed(name, value):
+        if hasattr(value, "__dataclass_fields__"):
+            return with_numbers_of_states(value, change)
+        return change(value) if np.ndim(value) and name not in getattr(part, "of_all_states", ()) else value
+
+    names = [field.name for field in dataclasses.fields(part)]
+    return dataclasses.replace(part, **{name: changed(name, getattr(part, name)) for name in names})
 
 
 def concrete(value: Any) -> bool:

@@ -204,6 +204,7 @@ class Wasserstein(Nature):
     name: str = named("Wasserstein")
     kind = "set"
     limits: ClassVar[Limits] = {"radius": (0, np.inf), "costs": (0, np.inf)}
+    of_all_states = ("costs",)
 
     def __post_init__(self):
         super().__post_init__()

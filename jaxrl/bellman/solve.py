@@ -12,8 +12,17 @@ import numpy as np
 from jaxrl.bellman.backup import Backup, UndefinedComposition
 from jaxrl.bellman.connected import multichain
 from jaxrl.bellman.greedy import FixedPolicy
+from jaxrl.bellman.laws import (
+    OUTSIDE_TOLERANCE,
+    check_laws,
+    laws_backwards,
+    range_of_returns,
+    solve_laws,
+)
 from jaxrl.bellman.mdp import MDP, stack
 from jaxrl.bellman.nature import Nominal
+from jaxrl.bellman.space import Law, Scalar
+from jaxrl.bellman.utilities import Mean
 from jaxrl.errors import InvalidArgument
 
 Method = Literal["value_iteration", "policy_iteration", "modified_policy_iteration"]
@@ -28,7 +37,7 @@ class Solution(NamedTuple):
     """What ``solve`` found; a stage or a batch axis comes first where there is one."""
 
     value: np.ndarray
-    """``[S]``; under the average criterion relative to that of state 0"""
+    """``[S]``; under the average criterion relative to that of state 0, of laws their expected utility"""
     policy: np.ndarray
     """``[S, A]`` probabilities"""
     q: np.ndarray
@@ -45,6 +54,10 @@ class Solution(NamedTuple):
     """``[]`` whether the bound is within the tolerance"""
     history: np.ndarray
     """``[iterations]`` the bound after each sweep; in a batch filled up with NaN"""
+    law: Law | None = None
+    """``[S, N]`` the laws of returns, if they were asked for"""
+    outside: np.ndarray | None = None
+    """``[]`` the greatest probability of a return beyond a categorical support, in the last sweep"""
 
     @property
     def actions(self) -> np.ndarray:
@@ -109,7 +122,7 @@ def solve(
     with jax.enable_x64(precision == "float64"):
         start = _initial(mdp, initial)
         found = Solution(*jax.device_get(_solve(mdp, backup, start, **options)))
-    return _reported(found._replace(history=found.history[: int(found.iterations)]), mdp)
+    return _reported(found._replace(history=found.history[: int(found.iterations)]), mdp, backup)
 
 
 def solve_many(
@@ -172,9 +185,9 @@ def solve_many(
             sequential = device.platform == "cpu"
             parts.append(_solve_batch(*jax.device_put(own, device), axes=axes, sequential=sequential, **options))
         parts = jax.device_get(parts)  # only now: every device is at work
-    found = Solution(*(np.concatenate(leaves)[:count] for leaves in zip(*parts)))
+    found = Solution(*jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts))
     found = found._replace(history=found.history[:, : int(found.iterations.max())])
-    return _reported(found, mdp)
+    return _reported(found, mdp, backup)
 
 
 # --- one sweep -----------------------------------------------------------------------------------------------------
@@ -253,6 +266,9 @@ def _ahead(mdp: MDP) -> Callable[[Any], Any]:
     vectorised."""
     if mdp.is_dense:
         return lambda value: value[:, None, None]
+    if mdp.between is not None:
+        successors, shares = (jnp.moveaxis(x, (-1, 2), (0, 1)) for x in (mdp.successors, mdp.between))
+        return lambda value: (shares * value.at[successors].get(mode="promise_in_bounds")).sum(axis=0)
     successors = jnp.moveaxis(mdp.successors, -1, 0)
     return lambda value: value.at[successors].get(mode="promise_in_bounds")
 
@@ -272,6 +288,8 @@ class _State(NamedTuple):
 @partial(jax.jit, static_argnames=("method", "max_iterations", "sweeps"))
 def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
     """One process; a tuple in the order of ``Solution``."""
+    if not backup.space.is_scalar:
+        return solve_laws(mdp, backup, initial, tolerance, method, max_iterations)
     best, evaluate = _sweep(mdp, backup)
     dtype = mdp.probabilities.dtype
     discount, average = jnp.asarray(mdp.discount, dtype), backup.average
@@ -366,7 +384,8 @@ def _linear(mdp: MDP, policy, rewards):
     else:
         rows = jnp.arange(mdp.states)[:, None, None]
         empty = jnp.zeros((mdp.states, mdp.states), mdp.probabilities.dtype)
-        kernel = empty.at[rows, mdp.successors].add(policy[..., None] * mdp.probabilities)
+        probabilities, successors = mdp.lists()
+        kernel = empty.at[rows, successors].add(policy[..., None] * probabilities)
     return jnp.linalg.solve(jnp.eye(mdp.states, dtype=kernel.dtype) - mdp.discount * kernel, rewards)
 
 
@@ -380,23 +399,30 @@ def _finite(mdp: MDP, backup, horizon: int, initial, precision) -> Solution:
     _check_numbers(mdp, first)
     if first.average:
         raise UndefinedComposition("average_reward with a horizon: a finite sum has no long-run average; drop one")
+    if not first.space.is_scalar:
+        check_laws(mdp, first, horizon)
     with jax.enable_x64(precision == "float64"):
         found = _backwards(mdp, constant, _initial(mdp, initial), of_stage=of_stage, horizon=int(horizon))
-        values, policies, q = jax.device_get(found)
+        values, policies, q, law, outside = jax.device_get(found)
     gain, residual, bound, iterations, converged = map(np.array, (np.nan, 0.0, 0.0, horizon, True))
-    return Solution(values, policies, q, gain, residual, bound, iterations, converged, np.zeros(horizon))
+    nothing = np.zeros(horizon)
+    found = Solution(values, policies, q, gain, residual, bound, iterations, converged, nothing, law, outside)
+    return _reported(found, mdp, first, int(horizon), initial)
 
 
 @partial(jax.jit, static_argnames=("of_stage", "horizon"))
 def _backwards(mdp, backup, initial, of_stage, horizon):
-    """Values ``[horizon + 1, S]``, policies and action values ``[horizon, S, A]``."""
+    """Values ``[horizon + 1, S]``, policies and action values ``[horizon, S, A]``, and laws with what lies outside."""
+    stages, of_stage = jnp.arange(horizon), of_stage or (lambda t: backup)
+    if not of_stage(0).space.is_scalar:
+        return laws_backwards(of_stage, mdp, initial, stages)
 
     def stage(value, t):
-        new, policy, q = _sweep(mdp, backup if of_stage is None else of_stage(t)).best(value)
+        new, policy, q = _sweep(mdp, of_stage(t)).best(value)
         return new, (new, policy, q)
 
-    _, (values, policies, q) = jax.lax.scan(stage, initial, jnp.arange(horizon), reverse=True)
-    return jnp.concatenate([values, initial[None]]), policies, q
+    _, (values, policies, q) = jax.lax.scan(stage, initial, stages, reverse=True)
+    return jnp.concatenate([values, initial[None]]), policies, q, None, None
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------
@@ -411,12 +437,17 @@ def _initial(mdp: MDP, initial: Any):
     return jnp.asarray(initial, jnp.result_type(float))
 
 
-def _check_numbers(mdp: MDP, backup: Backup) -> None:
-    """Refuses a backup whose numbers do not fit one process."""
-    if backup.nature.needs_all_states and not mdp.is_dense:
+def check_support(mdp: MDP, backup: Backup) -> None:
+    """Refuses a nature that may move mass to every state, where not every state is an outcome."""
+    if backup.nature.needs_all_states and mdp.outcomes < mdp.states and mdp.between is None:
         raise InvalidArgument(
             "support", "all", "needs a dense process: use mdp.as_dense(), in which mass may go to every state"
         )
+
+
+def _check_numbers(mdp: MDP, backup: Backup) -> None:
+    """Refuses a backup whose numbers do not fit one process."""
+    check_support(mdp, backup)
     states, actions = mdp.states, mdp.actions
     for name in ("policy", "reference"):
         given = getattr(backup.greedy, name, None)
@@ -424,7 +455,8 @@ def _check_numbers(mdp: MDP, backup: Backup) -> None:
             raise InvalidArgument(f"the shape of {name}", np.shape(given), f"must be [{states}, {actions}]")
     try:
         value = jax.ShapeDtypeStruct((states,), np.float32)
-        shape = jax.eval_shape(lambda value: _sweep(mdp, backup).best(value)[0], value).shape
+        scalar = backup.replace(space=Scalar(), utility=Mean())
+        shape = jax.eval_shape(lambda value: _sweep(mdp, scalar).best(value)[0], value).shape
     except (TypeError, ValueError):
         shape = None
     if shape != (states,):
@@ -450,7 +482,10 @@ def _checked(batch: MDP, backups: list[Backup], method, tolerance, max_iteration
     for name, value in (("max_iterations", max_iterations), ("sweeps", sweeps)):
         if value < 1:
             raise InvalidArgument(name, value, "must be at least 1")
-    _check_numbers(jax.tree.map(lambda leaf: leaf[0], batch), backups[0])
+    first = jax.tree.map(lambda leaf: leaf[0], batch)
+    _check_numbers(first, backups[0])
+    if not backups[0].space.is_scalar:
+        check_laws(first, backups[0], None, method)
     if backups[0].average:
         if method != "value_iteration":
             raise UndefinedComposition(
@@ -484,14 +519,27 @@ def _stacked(backups: list[Backup]) -> Backup:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *backups)
 
 
-def _reported(found: Solution, mdp: MDP) -> Solution:
-    """The solution, with a warning if it is not within the tolerance."""
+def _reported(
+    found: Solution, mdp: MDP, backup: Backup, horizon: int | None = None, initial: np.ndarray | None = None
+) -> Solution:
+    """The solution, with a warning if it is not within the tolerance or its laws not within their support."""
     if not found.converged.all():
         short = int((~found.converged).sum())
         warnings.warn(
             f"{short} of {found.converged.size} processes not solved to the tolerance after "
             f"{int(found.iterations.max())} iterations: the bound is {float(found.bound.max()):.3g}; raise "
             "max_iterations or tolerance",
+            stacklevel=3,
+        )
+    if found.outside is not None and np.max(found.outside) > OUTSIDE_TOLERANCE:
+        needed = "the range of its returns"
+        if np.ndim(mdp.probabilities) == 3:
+            first = np.zeros(mdp.states) if initial is None else np.asarray(initial, float)
+            low, high = range_of_returns(mdp, horizon, first, backup.nature.needs_all_states)
+            needed = f"[{low:.6g}, {high:.6g}], which no policy's returns leave"
+        warnings.warn(
+            f"the atoms do not cover the returns: a probability of up to {float(np.max(found.outside)):.3g} was moved "
+            f"to their ends, and means with it; Categorical needs atoms over {needed}",
             stacklevel=3,
         )
     return found

@@ -182,7 +182,7 @@ class Custom(Utility):
         positively_scaled: whether ``f(g x)`` is ``a f(x) + b`` with ``a >= 0`` for every ``g > 0``.
     """
 
-    function: Callable[[Any], Any] = static()
+    function: Callable[[Any], Any] = struct.field(pytree_node=False)
     lipschitz: Any = None
     positively_scaled: bool = static(False)
     name: str = named("Custom")
