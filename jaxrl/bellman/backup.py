@@ -110,8 +110,8 @@ def risk(measure: Nature) -> BackupTransform:
         if nature.kind == "best":
             raise UndefinedComposition(_BOTH_WAYS)
         if nature.kind == "set":
-            return dataclasses.replace(backup, nature=_worst_of(nature, measure))
-        return dataclasses.replace(backup, nature=measure)
+            return _consistent(dataclasses.replace(backup, nature=_worst_of(nature, measure)))
+        return _consistent(dataclasses.replace(backup, nature=measure))
 
     return transform
 

@@ -120,11 +120,12 @@ def solve_laws(mdp: MDP, backup: Backup, initial, tolerance, method: str, max_it
         largest = jnp.maximum(jnp.abs(value).max(), 1)
         return bound <= jnp.maximum(tolerance, 8 * jnp.finfo(dtype).eps) * largest
 
-    def value_step(carry):
-        law, iteration, _, _, history = carry
-        new, value, *_ = sweep.best(law)
-        bound = per_sweep * discount ** (iteration + 1.0)
-        return new, iteration + 1, bound, small(bound, value), history.at[iteration].set(bound)
+    def value_step(state: _State):
+        new, value, policy, q, outside = sweep.best(state.law)
+        bound = per_sweep * discount ** (state.iteration + 1.0)
+        history = state.history.at[state.iteration].set(bound)
+        done = small(bound, value)
+        return _State(new, state.law, policy, q, outside, state.iteration + 1, bound, done, history)
 
     def evaluated(law, policy):
         """Sweeps under a policy until their bound is small; it may start from any law."""
@@ -139,24 +140,37 @@ def solve_laws(mdp: MDP, backup: Backup, initial, tolerance, method: str, max_it
 
         return jax.lax.while_loop(unfinished, swept, (law, 0.0, jnp.ones(mdp.states, dtype)))[0]
 
-    def policy_step(carry):
-        law, iteration, _, _, history = carry
-        law = evaluated(law, sweep.best(law)[2])
-        before, after = sweep.values(law), sweep.best(law)[1]
-        bound = jnp.maximum(after - before, 0).max() / (1 - discount)
-        done = small(bound, after) | small(bound * (1 - discount) / 4, after)
-        return law, iteration + 1, bound, done, history.at[iteration].set(bound)
+    def policy_step(state: _State):
+        law = evaluated(state.law, state.policy)
+        new, value, policy, q, outside = sweep.best(law)
+        gain = jnp.maximum(value - sweep.values(law), 0).max()
+        bound = gain / (1 - discount)
+        done = small(bound, value) | small(gain / 4, value)  # evaluations end within the tolerance
+        history = state.history.at[state.iteration].set(bound)
+        return _State(new, law, policy, q, outside, state.iteration + 1, bound, done, history)
 
-    def unfinished(carry):
-        return (carry[1] < max_iterations) & ~carry[3]
-
-    start = (backup.space.point(initial), jnp.int32(0), jnp.asarray(jnp.nan, dtype), jnp.bool_(False), history)
+    law, nothing = backup.space.point(initial), jnp.asarray(jnp.nan, dtype)
+    policy = jnp.full((mdp.states, mdp.actions), 1 / mdp.actions, dtype)
+    if mdp.allowed is not None:
+        policy = mdp.allowed / mdp.allowed.sum(axis=-1, keepdims=True).astype(dtype)
+    start = _State(law, law, policy, policy, jnp.zeros((), dtype), jnp.int32(0), nothing, jnp.bool_(False), history)
     step = value_step if method == "value_iteration" else policy_step
-    law, iterations, bound, done, history = jax.lax.while_loop(unfinished, step, start)
-    new, _, policy, q, outside = sweep.best(law)
-    residual = wasserstein(new, law).max()
-    nothing = jnp.asarray(jnp.nan, dtype)
-    return sweep.values(law), policy, q, nothing, residual, bound, iterations, done, history, law, outside
+    end = jax.lax.while_loop(lambda state: (state.iteration < max_iterations) & ~state.done, step, start)
+    residual = wasserstein(end.law, end.previous).max()
+    found = (end.policy, end.q, nothing, residual, end.bound, end.iteration, end.done, end.history)
+    return sweep.values(end.law), *found, end.law, end.outside
+
+
+class _State(NamedTuple):
+    law: Any
+    previous: Any
+    policy: Any
+    q: Any
+    outside: Any
+    iteration: Any
+    bound: Any
+    done: Any
+    history: Any
 
 
 def laws_backwards(backup: Any, mdp: MDP, initial, stages: Any) -> tuple:
@@ -197,7 +211,7 @@ def check_laws(mdp: MDP, backup: Backup, horizon: int | None, method: str = "val
             f"the best policy for utility({name}) depends on what has been earned, which is no part of the state: use "
             "jaxrl.bellman.solve_with_stock, or follow(policy) for the law under a policy"
         )
-    if (np.asarray(mdp.discount) < 1).any() and not utility.scales:
+    if (np.asarray(mdp.discount) < 1).any() and utility.degree is None:
         raise UndefinedComposition(
             f"utility({name}) with a discount below 1: it orders laws of X otherwise than those of discount X, so that "
             "what is best later is not what is best now; use a discount of 1 and a horizon"

@@ -439,7 +439,7 @@ def _initial(mdp: MDP, initial: Any):
 
 def check_support(mdp: MDP, backup: Backup) -> None:
     """Refuses a nature that may move mass to every state, where not every state is an outcome."""
-    if backup.nature.needs_all_states and mdp.outcomes < mdp.states and mdp.between is None:
+    if backup.nature.needs_all_states and not mdp.is_dense and mdp.between is None:
         raise InvalidArgument(
             "support", "all", "needs a dense process: use mdp.as_dense(), in which mass may go to every state"
         )

@@ -88,23 +88,26 @@ def solve_with_stock(
         >>> from jaxrl.bellman import nearness, solve_with_stock, sparse_mdp
         >>> bits = sparse_mdp([[[0], [0]]], [[[1.0], [1.0]]], [[[0.0], [1.0]]], discount=0.5)
         >>> found = solve_with_stock(bits, nearness(), [-3.0, -2.0, -1.0, 0.0, 1.0])  # returns 0 to 2 can be had
-        >>> found.value[0].round(6).tolist()
+        >>> (found.value[0].round(6) + 0).tolist()
         [-1.0, 0.0, 0.0, 0.0, -1.0]
     """
     backup = Backup() if backup is None else backup
     if not isinstance(backup.utility, Mean):
         raise InvalidArgument("backup", backup, "must not hold a utility: it is an argument here")
+    if horizon is None and not mdp.discount < 1:
+        raise InvalidArgument("discount", float(mdp.discount), "must be below 1, unless there is a horizon")
     backup = dataclasses.replace(backup, utility=utility)
     grids, rewards = _grids(mdp, utility, stocks, rewards)
     laws = not backup.space.is_scalar
     if laws and utility.of_vectors:
         raise UndefinedComposition("distributional with several kinds of reward: laws are of one kind; drop the space")
-    if not utility.needs_stock and not isinstance(utility, Mean):
-        raise UndefinedComposition(
-            f"{type(utility).__name__} with a stock: its best policy needs none; solve(mdp, bellman(distributional"
-            "(space), utility(...)), horizon=...)"
-        )
     check_support(mdp, backup)
+    if utility.degree is None:
+        raise UndefinedComposition(
+            f"{type(utility).__name__} with a stock: scaling changes its order of laws; drop the stock if its best "
+            "policy needs none, as that of Exponential, which is for solve(mdp, bellman(distributional(space), "
+            "utility(...)), horizon=...)"
+        )
     with jax.enable_x64(True):
         augmented, worth = _augmented(mdp, None if laws else utility, grids, rewards)
     check_laws(augmented, backup, horizon, "policy_iteration" if laws else "value_iteration")
@@ -169,7 +172,8 @@ def solve_optimistic_cvar(
 ) -> StartingStock:
     """The best mean of the best ``level`` of the return: ``min_c0 { -c0 + max E max(c0 + return, 0) / level }``.
 
-    At a kink the maximiser may have to mix two policies; see ``solve_cvar`` for the arguments.
+    The policy from the stock itself may not have this value where two policies are equally good for it: one from a
+    stock nearby, or a coin between the two, has. See ``solve_cvar`` for the arguments.
     """
     return _outer(mdp, level, surplus(), stocks, backup, min, **options)
 
@@ -281,14 +285,16 @@ def _augmented(
         x = np.broadcast_to(np.asarray(x)[:, None], (states, count, *np.shape(x)[1:]))
         return x.reshape(-1, *x.shape[2:])
 
+    # what f is scaled by in a step, where only its expectation is kept
+    discount = float(mdp.discount) ** (1.0 if utility is None else utility.degree or 0.0)
     worth = np.asarray(mesh[:, 0] if utility is None else utility(mesh if utility.of_vectors else mesh[:, 0]), float)
     start = np.zeros((states, count))
     start[:, np.abs(mesh).sum(axis=-1).argmin()] = mdp.start
     augmented = MDP(
         probabilities=of_pairs(mdp.probabilities),
-        rewards=(float(mdp.discount) * beyond).reshape(states * count, *beyond.shape[2:]),
+        rewards=(discount * beyond).reshape(states * count, *beyond.shape[2:]),
         successors=successors.reshape(states * count, *successors.shape[2:]).astype(np.int32),
-        discount=mdp.discount,
+        discount=np.float64(discount),
         allowed=None if mdp.allowed is None else of_pairs(mdp.allowed),
         start=start.ravel(),
         between=shares.reshape(states * count, *shares.shape[2:]),
@@ -327,6 +333,7 @@ def _lookahead(mdp: MDP, backup: Backup, grids, rewards, value: np.ndarray, hori
     """``StockSolution.decide``."""
     probabilities, discount = np.asarray(mdp.probabilities), float(mdp.discount)
     utility = backup.utility
+    scale = discount ** (utility.degree or 0.0)
 
     def decide(state: int, stock: Any, stage: int = 0) -> np.ndarray:
         ahead = value if horizon is None else value[stage + 1]
@@ -335,7 +342,7 @@ def _lookahead(mdp: MDP, backup: Backup, grids, rewards, value: np.ndarray, hori
         successors = np.arange(mdp.states) if mdp.is_dense else np.asarray(mdp.successors)[state]
         flat = ahead.reshape(mdp.states, -1)
         worth = (shares * flat[np.broadcast_to(successors, corners.shape[:-1])[..., None], corners]).sum(axis=-1)
-        z = jnp.asarray(discount * (worth + beyond)).T[:, None]  # [n, 1, A]
+        z = jnp.asarray(scale * (worth + beyond)).T[:, None]  # [n, 1, A]
         p = jnp.asarray(probabilities[state]).T[:, None]
         nature, greedy = (
             with_numbers_of_states(part, lambda x: np.asarray(x)[state : state + 1])

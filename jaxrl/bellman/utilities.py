@@ -25,8 +25,8 @@ class Utility(WithLimits):
     """Base of the utilities: called with returns ``[...]``, or with vectors of returns ``[..., m]`` if it is one of
     several kinds of reward, it answers what they are worth, ``[...]``."""
 
-    scales: ClassVar[bool] = True
-    """``f(g x)`` is ``a f(x) + b`` with ``a >= 0`` for every ``g > 0``, so that a discount changes no order"""
+    degree: ClassVar[float | None] = 1.0
+    """``k`` with ``f(g x) = g^k f(x)`` for every ``g > 0``, so that a discount changes no order; None if none has it"""
     needs_stock: ClassVar[bool] = True
     """which action is best depends on what has been earned, even without a discount"""
     of_vectors: ClassVar[bool] = False
@@ -100,6 +100,7 @@ class AtLeastZero(Utility):
     """``1{x >= 0}``: the probability to reach a return. Not Lipschitz: for finite horizons only."""
 
     name: str = named("AtLeastZero")
+    degree = 0.0
 
     def __call__(self, x):
         return jnp.where(jnp.asarray(x) >= 0, 1.0, 0.0)
@@ -116,7 +117,7 @@ class Exponential(Utility):
 
     aversion: Any
     name: str = named("Exponential")
-    scales = False
+    degree = None
     needs_stock = False
     limits: ClassVar[Limits] = {"aversion": (-np.inf, np.inf)}
 
@@ -179,18 +180,18 @@ class Custom(Utility):
     Args:
         function: elementwise, in ``jax.numpy``.
         lipschitz: its Lipschitz constant, or None if it has none.
-        positively_scaled: whether ``f(g x)`` is ``a f(x) + b`` with ``a >= 0`` for every ``g > 0``.
+        homogeneous: ``k`` with ``f(g x) = g^k f(x)`` for every ``g > 0``, or None if there is none.
     """
 
     function: Callable[[Any], Any] = struct.field(pytree_node=False)
     lipschitz: Any = None
-    positively_scaled: bool = static(False)
+    homogeneous: float | None = static(None)
     name: str = named("Custom")
 
     @property
-    def scales(self) -> bool:
+    def degree(self) -> float | None:
         """As it was said."""
-        return self.positively_scaled
+        return self.homogeneous
 
     def __call__(self, x):
         return self.function(x)
