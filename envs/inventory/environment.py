@@ -215,7 +215,8 @@ class InventoryNetwork(Environment):
         network = self.network
         stock_key, start_key, past_key, drawn_key = jax.random.split(key, 4)
         slots = jnp.arange(network.pipeline) < params.initial_periods[:, None]
-        stock = jax.random.uniform(stock_key, (network.nodes, network.pipeline)) * network.passing(params.demand_mean)[:, None] * slots
+        passing = network.passing(params.demand_mean)
+        stock = jax.random.uniform(stock_key, (network.nodes, network.pipeline)) * passing[:, None] * slots
         start = self.demand.start(start_key, params)
         past = self.demand.draw(past_key, start, jnp.arange(-self.window, 0), params).T
         drawn = {}
