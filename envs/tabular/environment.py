@@ -206,8 +206,10 @@ def tables(process: MDP, outcomes: int | None = None, arrival_rewards: Any = Non
         arrival_rewards: ``[S, objectives]`` instead of the rewards of the process.
 
     Raises:
-        InvalidArgument: for fewer outcomes than the process has.
+        InvalidArgument: for fewer outcomes than the process has, or outcomes between states.
     """
+    if process.between is not None:
+        raise InvalidArgument("process", "outcomes between states", "must be of outcomes that lead to a state each")
     process = process.as_sparse()
     needed = process.outcomes
     outcomes = whole("outcomes", needed if outcomes is None else outcomes, needed)
