@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from experiments.reproduce import tabular_known as known
 from jaxrl.bellman import (
     KL,
     L1,
@@ -28,8 +29,7 @@ from jaxrl.bellman import (
 from jaxrl.bellman.nature import PAIRWISE, WorstOf, mass_below
 from jaxrl.errors import InvalidArgument
 
-P, Z = np.array([0.4, 0.3, 0.1, 0.2]), np.array([1.0, 2.0, 5.0, 4.0])
-DISTANCE = np.abs(np.subtract.outer(np.arange(4), np.arange(4))).astype(float)
+P, Z = known.P, known.Z
 
 
 @pytest.fixture(autouse=True)
@@ -48,35 +48,16 @@ def respond(nature, p, z):
     return _respond(nature, jnp.asarray(p), jnp.asarray(z))
 
 
-def wasserstein(radius):
-    return Wasserstein(radius, DISTANCE)
-
-
-KNOWN = [
-    (L1, {0: 2.3, 0.2: 1.9, 0.5: 1.45, 1: 1.1, 2: 1}),
-    (TV, {0.1: 1.9, 0.25: 1.45, 0.5: 1.1, 1: 1}),
-    (LInf, {0.05: 2.0, 0.1: 1.7, 0.3: 1.3}),
-    (KL, {0: 2.3, 0.01: 2.1032095, 0.1: 1.7096203, 0.5: 1.1711412, 1: 1}),
-    (ChiSquare, {0: 2.3, 0.01: 2.1582255, 0.1: 1.8516698, 0.5: 1.3179148, 1: 1.1155871, 2: 1}),
-    (wasserstein, {0: 2.3, 0.1: 2.0, 0.5: 1.6, 1: 1.1}),
-    (Contamination, {0.1: 2.17, 0.3: 1.91}),
-    (CVaR, {0.1: 1, 0.25: 1, 0.5: 1.2, 0.75: 1.6, 1: 2.3}),
-    (Entropic, {0.1: 2.2030849, 1: 1.6497950, 5: 1.1822500}),
-    (TVPenalty, {0.5: 1.3, 1: 1.6, 2: 1.9, 10: 2.3}),
-    (KLPenalty, {0.5: 1.4092080, 1: 1.6497950, 2: 1.8922031, 10: 2.2030849}),
-    (ChiSquarePenalty, {0.5: 1.5571429, 1: 1.8111111, 2: 2.04875, 10: 2.24975}),
-]
-
-
-@pytest.mark.parametrize(("nature", "number", "value"), [(n, x, v) for n, known in KNOWN for x, v in known.items()])
+@pytest.mark.parametrize(
+    ("nature", "number", "value"), [(n, x, v) for n, values in known.OPERATORS for x, v in values.items()]
+)
 def test_known_values(nature, number, value):
-    assert float(respond(nature(number), P, Z).value) == pytest.approx(value, abs=6e-8)
+    assert float(respond(nature(number), P, Z).value) == pytest.approx(value, abs=known.OPERATORS_TOLERANCE)
 
 
 def test_cvar_of_another_row():
-    p, z = jnp.array([0.1, 0.2, 0.3, 0.1, 0.3]), jnp.array([4.0, 5.0, 1.0, 2.0, -1.0])
-    values = [float(respond(CVaR(level), p, z).value) for level in (0.5, 0.6, 1.0)]
-    np.testing.assert_allclose(values, [-0.2, 0, 1.6], atol=1e-12)
+    values = [float(respond(CVaR(level), *known.CRAAM_ROW).value) for level in known.CRAAM_CVAR]
+    np.testing.assert_allclose(values, list(known.CRAAM_CVAR.values()), atol=1e-12)
 
 
 def rows(n, count, seed=0):
@@ -325,14 +306,14 @@ def test_mass_below_is_the_same_by_pairs_and_by_sorting():
 
 jointly = jax.jit(lambda nature, p, z: nature.respond_jointly(p, z))
 respond_to = jax.jit(lambda nature, p, z, policy: nature.respond_to(p, z, policy))
-PAIR = np.stack([P, np.full(4, 0.25)], axis=-1), np.stack([Z, [0.0, 3.0, 2.0, 6.0]], axis=-1)
 
 
-@pytest.mark.parametrize(("budget", "value"), [(0, 2.75), (0.2, 2.24), (0.5, 1.8833333), (1, 1.3833333)])
+@pytest.mark.parametrize(("budget", "value"), known.S_RECTANGULAR.items())
 def test_s_rectangular_known_values(budget, value):
-    found, policy, _ = jointly(SRectangularL1(budget), *map(jnp.array, PAIR))
-    assert float(found) == pytest.approx(value, abs=6e-8)
-    assert float(respond_to(SRectangularL1(budget), *map(jnp.array, PAIR), policy)[0]) == pytest.approx(value, abs=6e-8)
+    nature, (p, z) = SRectangularL1(budget), map(jnp.array, known.PAIR)
+    found, policy, _ = jointly(nature, p, z)
+    assert float(found) == pytest.approx(value, abs=known.OPERATORS_TOLERANCE)
+    assert float(respond_to(nature, p, z, policy)[0]) == pytest.approx(value, abs=known.OPERATORS_TOLERANCE)
 
 
 @pytest.mark.parametrize("n", [2, 5, PAIRWISE + 3])

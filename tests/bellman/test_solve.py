@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jaxrl.envs.tabular import gamblers_ruin, garnet, inventory, machine_replacement, riverswim, two_coin
 
+from experiments.reproduce import tabular_known as known
 from jaxrl.bellman import (
     KL,
     L1,
@@ -36,28 +37,6 @@ from jaxrl.bellman import (
 from jaxrl.bellman.solve import _sweep
 from jaxrl.errors import InvalidArgument
 
-RIVERSWIM = [
-    (None, [1530.963997, 2097.987700, 3064.028083, 4520.866761, 6680.874750, 9875.275469]),
-    (robust(L1(0.1)), [593.081134, 856.672749, 1395.571162, 2339.164060, 3944.948270, 6661.729138]),
-    (robust(L1(0.2)), [163.819565, 254.830435, 487.413769, 990.782531, 2044.586032, 4234.270662]),
-    (robust(L1(0.5)), [50, 45, 40.5, 36.45, 83.490479, 598.308230]),
-    (robust(SRectangularL1(0.1)), [593.081134, 856.672749, 1395.571162, 2339.164060, 3944.948270, 6661.729138]),
-    (robust(SRectangularL1(0.2)), [163.819565, 254.830435, 487.413769, 990.782531, 2044.586032, 4234.270662]),
-    (risk(CVaR(0.5)), [50, 45, 40.5, 36.45, 32.805, 29.5245]),
-]
-MACHINE = [  # states 0, 6, 8 and 9
-    (None, [-1.766580, -12.880655, -8.933287, -1.822156]),
-    (robust(L1(0.1)), [-2.359093, -15.257206, -10.396095, -2.394320]),
-    (robust(L1(0.2)), [-3.066213, -17.914878, -12.032526, -3.048788]),
-    (robust(L1(0.2, "all")), [-7.091349, -20.663492, -14.781139, -7.171708]),
-    (robust(KL(0.1)), [-4.677756, -24.684416, -16.575209, -4.465526]),
-    (robust(ChiSquare(0.1)), [-3.599528, -20.363605, -13.827110, -3.508945]),
-    (robust(Contamination(0.1, "all")), [-6.192699, -18.564829, -13.309147, -6.322641]),
-    (risk(CVaR(0.5)), [-8.288213, -37.994894, -26.456433, -7.026974]),
-    (risk(Entropic(0.1)), [-4.663872, -41.401705, -15.839687, -4.052004]),
-    (robust(SRectangularL1(0.2)), [-3.010929, -17.887722, -12.005369, -3.008053]),
-]
-
 
 def backup_of(transform):
     return bellman() if transform is None else bellman(transform)
@@ -73,69 +52,48 @@ def machine():
     return machine_replacement().as_dense()
 
 
-@pytest.mark.parametrize(("transform", "value"), RIVERSWIM)
-def test_riverswim(swim, transform, value):
-    found = solve(swim, backup_of(transform))
-    np.testing.assert_allclose(found.value, value, atol=2e-6)
+@pytest.mark.parametrize(("transforms", "states", "value"), known.RIVERSWIM)
+def test_riverswim(swim, transforms, states, value):
+    found = solve(swim, bellman(*transforms))
+    np.testing.assert_allclose(found.value[states], value, atol=known.RIVERSWIM_TOLERANCE)
     assert found.converged
     assert found.bound <= 1e-10 * np.abs(found.value).max()
     assert len(found.history) == found.iterations
 
 
-def test_riverswim_all_states(swim):
-    value = solve(swim, bellman(robust(L1(0.1, "all")))).value
-    np.testing.assert_allclose(value[[0, 5]], [469.033077, 5961.628693], atol=2e-6)
-
-
 def test_riverswim_policy(swim):
-    assert solve(swim, bellman(robust(L1(0.5)))).actions.tolist() == [0, 0, 0, 0, 1, 1]
+    transform, actions = known.RIVERSWIM_ACTIONS
+    assert solve(swim, bellman(transform)).actions.tolist() == actions
 
 
-@pytest.mark.parametrize(("transform", "value"), MACHINE)
-def test_machine_replacement(machine, transform, value):
-    np.testing.assert_allclose(solve(machine, backup_of(transform)).value[[0, 6, 8, 9]], value, atol=1.5e-6)
+@pytest.mark.parametrize(("transforms", "value"), known.MACHINE)
+def test_machine_replacement(machine, transforms, value):
+    found = solve(machine, bellman(*transforms)).value[known.MACHINE_STATES]
+    np.testing.assert_allclose(found, value, atol=known.MACHINE_TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("process", "transforms", "gain"),
-    [
-        (lambda: riverswim("osband"), [], 0.4286224338),
-        (lambda: riverswim("osband"), [robust(L1(0.05))], 0.3707445559),
-        (lambda: riverswim("osband"), [robust(L1(0.1))], 0.309375),
-        (lambda: riverswim("osband"), [robust(L1(0.2))], 0.1824284880),
-        (lambda: riverswim("osband"), [robust(L1(0.05, "all"))], 0.2956550740),
-        (lambda: riverswim("osband"), [robust(L1(0.1, "all"))], 0.1989283322),
-        (lambda: riverswim("osband"), [robust(L1(0.2, "all"))], 0.0820425308),
-        (lambda: riverswim("craam"), [], 668.8073395),
-        (machine_replacement, [], -0.7139849624),
-        (machine_replacement, [robust(L1(0.1))], -0.9460002793),
-        (machine_replacement, [robust(L1(0.2))], -1.2139112903),
-    ],
-)
+@pytest.mark.parametrize(("process", "transforms", "gain"), known.GAINS)
 def test_gains(process, transforms, gain):
-    found = solve(process().as_dense(), bellman(average_reward(), *transforms), tolerance=1e-9)
-    assert float(found.gain) == pytest.approx(gain, rel=1e-8)
+    _, make = process
+    found = solve(make().as_dense(), bellman(average_reward(), *transforms), tolerance=1e-9)
+    assert float(found.gain) == pytest.approx(gain, rel=known.GAINS_TOLERANCE)
     assert found.value[0] == 0
 
 
 def test_inventory():
     found = solve(inventory())
-    np.testing.assert_allclose(found.value[[0, 1, 10]], [127.814920, 132.814920, 179.745029], atol=1.5e-6)
-    assert found.actions[:12].tolist() == [12, 11, 10, 9, 8, 0, 0, 0, 0, 0, 0, 0]
+    stocks, values = list(known.INVENTORY), list(known.INVENTORY.values())
+    np.testing.assert_allclose(found.value[stocks], values, atol=known.INVENTORY_TOLERANCE)
+    assert found.actions[: len(known.INVENTORY_ORDERS)].tolist() == known.INVENTORY_ORDERS
 
 
-def test_outcomes_that_share_a_successor():
-    """One state that earns 1 or 2, and five states in which only the first has a choice."""
-    coin = sparse_mdp([[[0, 0]]], [[[0.5, 0.5]]], [[[1.0, 2.0]]], discount=0.9)
-    for radius, worst, best in ((0, 15, 15), (0.5, 12.5, 17.5), (1, 10, 20), (2, 10, 20)):
-        assert solve(coin, bellman(robust(L1(radius)))).value[0] == pytest.approx(worst, abs=1e-8)
-        assert solve(coin, bellman(optimistic(L1(radius)))).value[0] == pytest.approx(best, abs=1e-8)
-    successors = [[[1, 2], [3, 4]], *([[s, s], [s, s]] for s in (1, 2, 3, 4))]
-    rewards = [[0, 0], [2, 2], [3, 3], [1, 1], [4, 4]]
-    five = sparse_mdp(successors, np.full((5, 2, 2), 0.5), rewards, discount=0.9)
-    for radius, worst, best in ((0, 25, 25), (0.5, 22.5, 32.5), (1, 20, 40), (2, 20, 40)):
-        assert solve(five, bellman(robust(L1(radius)))).value[0] == pytest.approx(0.9 * worst, abs=1e-8)
-        assert solve(five, bellman(optimistic(L1(radius)))).value[0] == pytest.approx(0.9 * best, abs=1e-8)
+@pytest.mark.parametrize(
+    ("process", "values"), [(known.coin, known.COIN), (known.five_states, known.FIVE_STATES)], ids=["coin", "five"]
+)
+def test_outcomes_that_share_a_successor(process, values):
+    for radius, worst, best in values:
+        assert solve(process(), bellman(robust(L1(radius)))).value[0] == pytest.approx(worst, abs=1e-8)
+        assert solve(process(), bellman(optimistic(L1(radius)))).value[0] == pytest.approx(best, abs=1e-8)
 
 
 # --- methods -------------------------------------------------------------------------------------------------------
@@ -279,12 +237,13 @@ def test_horizon():
 
 
 def test_entropic_risk_of_the_return_shrinks_its_aversion_from_stage_to_stage():
-    process = dataclasses.replace(two_coin(), discount=0.9)
-    nested = solve(process, bellman(risk(Entropic(0.3))), horizon=2).value[0, 0]
-    static = solve(process, lambda t: bellman(risk(Entropic(0.3 * 0.9**t))), horizon=2).value[0, 0]
-    assert nested == pytest.approx(-0.177523, abs=1e-6)
-    assert static == pytest.approx(-0.131186, abs=1e-6)
-    brute = min_over_policies(0.3, 0.9)
+    aversion, discount = known.TWO_COINS_ENTROPIC
+    process = two_coin(discount=discount)
+    nested = solve(process, bellman(risk(Entropic(aversion))), horizon=2).value[0, 0]
+    static = solve(process, lambda t: bellman(risk(Entropic(aversion * discount**t))), horizon=2).value[0, 0]
+    assert nested == pytest.approx(known.TWO_COINS_NESTED_ENTROPIC, abs=known.TWO_COINS_TOLERANCE)
+    assert static == pytest.approx(known.TWO_COINS_STATIC_ENTROPIC, abs=known.TWO_COINS_TOLERANCE)
+    brute = min_over_policies(aversion, discount)
     assert static == pytest.approx(brute, abs=1e-9)
 
 
@@ -302,8 +261,8 @@ def min_over_policies(aversion, discount):
 
 
 def test_nested_cvar_of_two_coins():
-    found = solve(two_coin(), bellman(risk(CVaR(0.75))), horizon=2)
-    assert found.value[0, 0] == pytest.approx(-1 / 3, abs=1e-9)
+    found = solve(two_coin(), bellman(risk(CVaR(known.TWO_COINS_LEVEL))), horizon=2)
+    assert found.value[0, 0] == pytest.approx(known.TWO_COINS_NESTED_CVAR, abs=1e-9)
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
