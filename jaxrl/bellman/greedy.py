@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.bellman.short import greatest
 from jaxrl.errors import InvalidArgument
 
 
@@ -52,7 +53,7 @@ class HardMax(Greedy):
     def choose(self, q, allowed=None):
         """See ``Greedy.choose``."""
         q = q if allowed is None else jnp.where(allowed, q, -jnp.inf)
-        return Choice(q.max(axis=-1), jax.nn.one_hot(q.argmax(axis=-1), q.shape[-1], dtype=q.dtype))
+        return Choice(greatest(q, axis=-1), jax.nn.one_hot(q.argmax(axis=-1), q.shape[-1], dtype=q.dtype))
 
 
 @struct.dataclass

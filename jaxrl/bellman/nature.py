@@ -27,6 +27,7 @@ import numpy as np
 from flax import struct
 from jax.core import Tracer
 
+from jaxrl.bellman.short import least, place_of_least, total
 from jaxrl.core.config import check_within
 from jaxrl.errors import InvalidArgument
 
@@ -215,12 +216,12 @@ def zero_elsewhere(z, may):
 
 def least_value(z, may):
     """The least value that there is an outcome of."""
-    return jnp.where(may, z, jnp.inf).min(axis=0)
+    return least(jnp.where(may, z, jnp.inf))
 
 
 def worst_outcome(z, may):
     """``[n, ...]`` 1 at the first of the worst outcomes, else 0."""
-    at = jnp.where(may, z, jnp.inf).argmin(axis=0)
+    at = place_of_least(jnp.where(may, z, jnp.inf))
     return (at == jnp.arange(z.shape[0]).reshape(-1, *(1,) * (z.ndim - 1))).astype(z.dtype)
 
 
@@ -237,7 +238,7 @@ def rounding(like):
 
 def mixture(weights, z) -> Response:
     """The mean of values under weights."""
-    return Response((weights * jnp.where(weights != 0, z, 0)).sum(axis=0), weights)
+    return Response(total(weights * jnp.where(weights != 0, z, 0)), weights)
 
 
 def with_numbers_of_states(part: Any, change: Callable[[Any], Any]) -> Any:

@@ -18,6 +18,7 @@ from jaxrl.bellman.nature import (
     worst_outcome,
     zero_elsewhere,
 )
+from jaxrl.bellman.short import greatest, total
 
 HALVINGS = 50
 """of the interval in which the value of a state is searched for"""
@@ -50,9 +51,9 @@ class SRectangularL1(Nature):
         may = p > 0
         lowest = least_value(z, may)
         gain = gain_over(z, lowest, may)  # by how much a unit of mass moved lowers the mean
-        mean = (p * zero_elsewhere(z, may)).sum(axis=0)
+        mean = total(p * zero_elsewhere(z, may))
         better = gain * p  # in all, mass that is worth moving
-        ahead = better.sum(axis=0) - mass_below(better, zero_elsewhere(z, may)) - better
+        ahead = total(better) - mass_below(better, zero_elsewhere(z, may)) - better
         if allowed is not None:
             mean, lowest = (jnp.where(allowed, x, -jnp.inf) for x in (mean, lowest))
         budget = jnp.asarray(self.budget, p.dtype)
@@ -65,20 +66,20 @@ class SRectangularL1(Nature):
         def halved(_, bracket):
             low, high = bracket
             middle = (low + high) / 2
-            enough = 2 * taken(middle).sum(axis=(0, -1)) <= budget
+            enough = 2 * total(total(taken(middle)), -1) <= budget
             return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-        bracket = jax.lax.stop_gradient((lowest.max(axis=-1), mean.max(axis=-1)))
+        bracket = jax.lax.stop_gradient((greatest(lowest, -1), greatest(mean, -1)))
         _, level = jax.lax.fori_loop(0, HALVINGS, halved, bracket)
         # the budget reaches the floor, where one action cannot be lowered at all
-        floor = lowest.max(axis=-1)
-        level = jnp.where(2 * taken(floor).sum(axis=(0, -1)) <= budget, floor, level)
+        floor = greatest(lowest, -1)
+        level = jnp.where(2 * total(total(taken(floor)), -1) <= budget, floor, level)
         moved = taken(level)
-        weights = p - moved + worst_outcome(z, may) * moved.sum(axis=0)
+        weights = p - moved + worst_outcome(z, may) * total(moved)
         # the gain of the unit that each action would give up next: the adversary is indifferent between actions
         need = jnp.maximum(mean - level[..., None], 0)
-        slack = rounding(p) * (1 + jnp.abs(better).sum(axis=0))
-        next_gain = jnp.where((ahead <= need + slack) & (need + slack < ahead + better), gain, 0).max(axis=0)
+        slack = rounding(p) * (1 + total(jnp.abs(better)))
+        next_gain = greatest(jnp.where((ahead <= need + slack) & (need + slack < ahead + better), gain, 0))
         active = mean >= level[..., None] - slack
         stuck = active & (lowest >= level[..., None] - slack)
         share = jnp.where(active & (next_gain > 0), 1 / jnp.where(next_gain > 0, next_gain, 1), 0)
@@ -95,8 +96,8 @@ class SRectangularL1(Nature):
         flat = jnp.moveaxis(gain, -1, 1).reshape(-1, *gain.shape[1:-1])
         mass = p * (1 - worst_outcome(z, may))
         spread = jnp.moveaxis(mass, -1, 1).reshape(flat.shape)
-        ahead = spread.sum(axis=0) - mass_below(spread, flat) - spread
+        ahead = total(spread) - mass_below(spread, flat) - spread
         moved = jnp.clip(jnp.asarray(self.budget, p.dtype) / 2 - ahead, 0, spread)
         moved = jnp.moveaxis(moved.reshape(p.shape[0], p.shape[-1], *p.shape[1:-1]), 1, -1)
-        weights = p - moved + worst_outcome(z, may) * moved.sum(axis=0)
-        return (policy * (weights * known).sum(axis=0)).sum(axis=-1), weights
+        weights = p - moved + worst_outcome(z, may) * total(moved)
+        return (policy * total(weights * known)).sum(axis=-1), weights

@@ -22,6 +22,7 @@ from jaxrl.bellman.nature import (
     worst_outcome,
     zero_elsewhere,
 )
+from jaxrl.bellman.short import greatest, place_of_least, total
 from jaxrl.core.config import static
 from jaxrl.errors import InvalidArgument
 
@@ -90,10 +91,10 @@ class LInf(Nature):
     def respond(self, p, z):
         """See ``Nature.respond``."""
         may = reachable(p, self.support)
-        least = jnp.maximum(p - self.radius, 0)
-        room = jnp.where(may, jnp.minimum(p + self.radius, 1) - least, 0)
-        missing = 1 - least.sum(axis=0)
-        return mixture(least + jnp.clip(missing - mass_below(room, z), 0, room), z)
+        lowest = jnp.maximum(p - self.radius, 0)
+        room = jnp.where(may, jnp.minimum(p + self.radius, 1) - lowest, 0)
+        missing = 1 - total(lowest)
+        return mixture(lowest + jnp.clip(missing - mass_below(room, z), 0, room), z)
 
 
 @struct.dataclass
@@ -139,11 +140,11 @@ class KL(Nature):
         may = p > 0
         lowest = least_value(z, may)
         above = jnp.where(may, z - lowest, 0)
-        span = above.max(axis=0)
+        span = greatest(above)
         flat = span <= 0
         scaled = above / jnp.where(flat, 1, span)
         at_lowest = jnp.where(may & (scaled <= 0), p, 0)
-        pinned = at_lowest.sum(axis=0)
+        pinned = total(at_lowest)
         radius = jnp.asarray(self.radius, p.dtype)
         # the worst outcome alone is within reach
         saturated = radius >= -jnp.log(pinned)
@@ -151,11 +152,11 @@ class KL(Nature):
         theta = _tilt(p, scaled, radius, free) / jnp.where(flat, 1, span)
         theta = jax.lax.stop_gradient(jnp.where(free, theta, 1))
         tilted = p * jnp.exp(-theta * above)
-        total = tilted.sum(axis=0)
-        value = lowest - (jnp.log(total) + radius) / theta
+        norm = total(tilted)
+        value = lowest - (jnp.log(norm) + radius) / theta
         pinned_weights = jnp.where(saturated & ~flat, at_lowest / pinned, p)
-        weights = jnp.where(free, tilted / total, pinned_weights)
-        return Response(jnp.where(free, value, (pinned_weights * zero_elsewhere(z, may)).sum(axis=0)), weights)
+        weights = jnp.where(free, tilted / norm, pinned_weights)
+        return Response(jnp.where(free, value, total(pinned_weights * zero_elsewhere(z, may))), weights)
 
 
 @struct.dataclass
@@ -324,8 +325,8 @@ class TVPenalty(Nature):
         may = reachable(p, self.support)
         limit = least_value(z, may) + self.price
         stays = jnp.where(z <= limit, p, 0)
-        weights = stays + worst_outcome(z, may) * (1 - stays.sum(axis=0))
-        return Response((p * jnp.minimum(zero_elsewhere(z, may), limit)).sum(axis=0), weights)
+        weights = stays + worst_outcome(z, may) * (1 - total(stays))
+        return Response(total(p * jnp.minimum(zero_elsewhere(z, may), limit)), weights)
 
 
 @struct.dataclass
@@ -347,8 +348,8 @@ class KLPenalty(Nature):
         may = p > 0
         lowest = least_value(z, may)
         tilted = p * jnp.exp(-jnp.where(may, z - lowest, 0) / self.price)
-        total = tilted.sum(axis=0)
-        return Response(lowest - self.price * jnp.log(total), tilted / total)
+        norm = total(tilted)
+        return Response(lowest - self.price * jnp.log(norm), tilted / norm)
 
 
 @struct.dataclass
@@ -381,8 +382,8 @@ def _moved(p, z, mass, support) -> Response:
     """The mean after ``mass`` has gone from the best outcomes to the worst."""
     may = reachable(p, support)
     worst = worst_outcome(z, may)
-    mass = jnp.minimum(mass, 1 - (worst * p).sum(axis=0))
-    above = p.sum(axis=0) - mass_below(p, jnp.where(may, z, jnp.inf)) - p
+    mass = jnp.minimum(mass, 1 - total(worst * p))
+    above = total(p) - mass_below(p, jnp.where(may, z, jnp.inf)) - p
     return mixture(p - jnp.clip(mass - above, 0, p) + mass * worst, z)
 
 
@@ -395,10 +396,10 @@ def _tilt(p, v, radius, free):
 
     def divergence(x):
         tilted = p * jnp.exp(-x * v)
-        total = tilted.sum(axis=0)
-        mean = (tilted * v).sum(axis=0) / total
-        variance = (tilted * (v - mean) ** 2).sum(axis=0) / total
-        return jnp.maximum(-x * mean - jnp.log(total), 0), variance
+        norm = total(tilted)
+        mean = total(tilted * v) / norm
+        variance = total(tilted * (v - mean) ** 2) / norm
+        return jnp.maximum(-x * mean - jnp.log(norm), 0), variance
 
     def unfinished(search):
         step, _, _, _, change = search
@@ -414,8 +415,8 @@ def _tilt(p, v, radius, free):
         new = jnp.where(inside, newton, jnp.sqrt(low * high))
         return step + 1, new, low, high, jnp.abs(new - x) / x
 
-    mean = (p * v).sum(axis=0)
-    start = target / jnp.sqrt(jnp.maximum((p * (v - mean) ** 2).sum(axis=0), jnp.finfo(p.dtype).eps))
+    mean = total(p * v)
+    start = target / jnp.sqrt(jnp.maximum(total(p * (v - mean) ** 2), jnp.finfo(p.dtype).eps))
     low, high = jnp.full_like(start, 1e-9), jnp.full_like(start, 1e15 if p.dtype == jnp.float64 else 1e7)
     start = jnp.clip(start, 2 * low, high / 2)
     return jax.lax.while_loop(unfinished, improved, (0, start, low, high, jnp.ones_like(start)))[1]
@@ -440,7 +441,7 @@ def _quadratic(p, z, slope, penalty) -> Response:
     value = alpha * first - beta * second + penalty(chi_square)
     scale = rounding(p) * (1 + alpha)
     value = jnp.where(may & feasible & (alpha - beta * u >= -scale), value, jnp.inf)
-    best = value.argmin(axis=0)[None]
+    best = place_of_least(value)[None]
     a, b, last = (jnp.take_along_axis(x, best, axis=0)[0] for x in (alpha, beta, rank))
     inside = may & (rank <= last)
     weights = jnp.where(inside, p * jnp.maximum(a - b * u, 0), 0)

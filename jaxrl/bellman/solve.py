@@ -21,6 +21,7 @@ from jaxrl.bellman.laws import (
 )
 from jaxrl.bellman.mdp import MDP, stack
 from jaxrl.bellman.nature import Nominal
+from jaxrl.bellman.short import total
 from jaxrl.bellman.space import Law, Scalar
 from jaxrl.bellman.utilities import Mean
 from jaxrl.errors import InvalidArgument
@@ -231,7 +232,7 @@ def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
             new, kernel = nature.respond_to(p, z, policy)
         else:
             new, policy, kernel = nature.respond_jointly(p, z, mdp.allowed)
-        return new, policy, (kernel * z).sum(axis=0)
+        return new, policy, total(kernel * z)
 
     def evaluate(value, policy):
         return nature.respond_to(p, outcomes(value), policy)[0]
@@ -245,7 +246,7 @@ def _expectation(mdp: MDP, discount) -> Callable[[Any], Any]:
     if mdp.is_dense:
         return lambda value: expected + discount * (mdp.probabilities @ value)
     p, ahead = jnp.moveaxis(mdp.probabilities, -1, 0), _ahead(mdp)
-    return lambda value: expected + discount * (p * ahead(value)).sum(axis=0)
+    return lambda value: expected + discount * total(p * ahead(value))
 
 
 def _response(mdp: MDP, nature: Any, discount) -> Callable[[Any], Any]:
@@ -268,7 +269,7 @@ def _ahead(mdp: MDP) -> Callable[[Any], Any]:
         return lambda value: value[:, None, None]
     if mdp.between is not None:
         successors, shares = (jnp.moveaxis(x, (-1, 2), (0, 1)) for x in (mdp.successors, mdp.between))
-        return lambda value: (shares * value.at[successors].get(mode="promise_in_bounds")).sum(axis=0)
+        return lambda value: total(shares * value.at[successors].get(mode="promise_in_bounds"))
     successors = jnp.moveaxis(mdp.successors, -1, 0)
     return lambda value: value.at[successors].get(mode="promise_in_bounds")
 
