@@ -71,12 +71,12 @@ def main() -> None:
     for name in arguments.cases:
         case = CASES[name] | {"checkout": str(arguments.checkout and arguments.checkout.resolve())}
         trained = case["policy"] is not None
-        limit = measure(sys.executable, "measure_limit.py", case, arguments.timeout) if trained else {}
+        limit = measure(sys.executable, "measure_limit", case, arguments.timeout) if trained else {}
         sides: dict[str, list[dict[str, Any]]] = {"jaxrl": [], "alvo": []}
         for _ in range(arguments.repeats):
-            sides["jaxrl"].append(measure(sys.executable, "measure_hdpo.py", case, arguments.timeout))
+            sides["jaxrl"].append(measure(sys.executable, "measure_hdpo", case, arguments.timeout))
             if theirs and case["alvo_setting"]:
-                sides["alvo"].append(measure(theirs, "measure_alvo.py", case, arguments.timeout))
+                sides["alvo"].append(measure(theirs, "measure_alvo", case, arguments.timeout))
         case.pop("checkout")
         rows.append({"name": name, "case": case, "limit": limit, **sides, "about": facts})
         print(table_row(rows[-1]), flush=True)

@@ -1,8 +1,9 @@
-"""One measurement of jaxrl for ``ppo_speed``: prints a JSON line."""
+"""One measurement of jaxrl for the speed tables: prints a JSON line."""
 
 import json
 import resource
 import sys
+import time
 
 
 def main() -> None:
@@ -11,23 +12,31 @@ def main() -> None:
 
     case = json.loads(sys.argv[1])
     jaxrl.use_all_cores(members=case["members"])
-    config = jaxrl.PPO(
-        num_envs=case["num_envs"],
-        num_steps=case["num_steps"],
-        num_epochs=case["num_epochs"],
-        num_minibatches=case["num_minibatches"],
-        hidden_sizes=tuple(case["hidden_sizes"]),
+
+    from jaxrl.engine.sinks import Sink
+
+    class Processor(Sink):
+        def compiled(self, advance):
+            self.begun = time.process_time()
+
+    processor = Processor()
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in case["config"].items()}
+    result = jaxrl.train(
+        getattr(jaxrl, case["algorithm"])(**fields),
+        jaxrl.make(case["env"], **case["env_settings"]),
+        seeds=case["members"],
+        steps=case["steps"],
+        evaluate_every=None if case["evaluation"] else 0,
+        sinks=[processor],
     )
-    settings = {"backend": "spring"} if case["env"].startswith("brax/") else {}
-    evaluation = {} if case["evaluation"] else {"evaluate_every": 0}
-    env = jaxrl.make(case["env"], **settings)
-    result = jaxrl.train(config, env, seeds=case["members"], steps=case["steps"], **evaluation)
+    processor_seconds = time.process_time() - processor.begun
     seconds = result.seconds["train"] + result.seconds["evaluate"]
     steps = case["members"] * int(result.environment_steps[-1])
     print(
         json.dumps(
             {
                 "steps_per_second": steps / seconds,
+                "steps_per_processor_second": steps / processor_seconds,
                 "compile_seconds": result.seconds["compile"],
                 "train_seconds": result.seconds["train"],
                 "evaluate_seconds": result.seconds["evaluate"],

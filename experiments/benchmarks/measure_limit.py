@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,8 @@ def main() -> None:
 
     jaxrl.use_all_cores()
     case = json.loads(sys.argv[1])
-    rows, flops = (inventory_work if "horizon" in case else ppo_work)(case)
-    rate = product_rate(rows, case["hidden_sizes"][-1])
+    rows, width, flops = {"PPO": ppo_work, "DQN": dqn_work}.get(case.get("algorithm", ""), inventory_work)(case)
+    rate = product_rate(rows, width)
     print(json.dumps({"flops_per_second": rate, "flops_per_step": flops, "steps_per_second": rate / flops}))
 
 
@@ -47,41 +48,60 @@ def product_rate(rows: int, width: int, members: int = 8) -> float:
     return 2 * len(devices) * members * products * rows * width * width / min(seconds)
 
 
-def ppo_work(case: dict[str, Any]) -> tuple[int, int]:
-    """Rows of a minibatch, and floating-point operations of an environment step."""
+def ppo_work(case: dict[str, Any]) -> tuple[int, int, float]:
+    """Rows of a minibatch, width of the hidden layer, and floating-point operations of an environment step.
+
+    Actor and critic are networks of their own. Acting takes the actor forward and labelling the critic; each epoch both
+    forward and backward.
+    """
+    config, (inputs, actions) = case["config"], inputs_and_actions(case)
+    flops = 0
+    for outputs in (actions, 1):
+        sizes = [inputs, *config["hidden_sizes"], outputs]
+        flops += forward(sizes) + config["num_epochs"] * forward_and_backward(sizes)
+    rows = config["num_envs"] * config["num_steps"] // config["num_minibatches"]
+    return rows, config["hidden_sizes"][-1], flops
+
+
+def dqn_work(case: dict[str, Any]) -> tuple[int, int, float]:
+    """The same of scalar Q-learning. Acting takes the network forward; each row of a gradient step takes the target
+    network forward, with double Q-learning the online one too, and that forward and backward."""
+    config, (inputs, actions) = case["config"], inputs_and_actions(case)
+    sizes = [inputs, *config["hidden_sizes"], actions + config["dueling"]]
+    rows = config["num_updates"] * config["batch_size"] / (config["num_envs"] * config["num_steps"])
+    flops = forward(sizes) + rows * ((1 + config["double"]) * forward(sizes) + forward_and_backward(sizes))
+    return config["batch_size"], config["hidden_sizes"][-1], flops
+
+
+def inputs_and_actions(case: dict[str, Any]) -> tuple[int, int]:
+    """Widths of an observation, and of an action or the number of discrete ones."""
     import jaxrl
 
-    env = jaxrl.make(case["env"])
-    inputs = math.prod(env.observation_space(env.default_params).shape)
+    env = jaxrl.make(case["env"], **case["env_settings"])
     space = env.action_space(env.default_params)
-    actions = int(space.n) if hasattr(space, "n") else space.shape[0]
-    rows = case["num_envs"] * case["num_steps"] // case["num_minibatches"]
-    return rows, flops_per_step(inputs, actions, case["hidden_sizes"], case["num_epochs"])
+    inputs = math.prod(env.observation_space(env.default_params).shape)
+    return inputs, int(space.n) if hasattr(space, "n") else space.shape[0]
 
 
-def inventory_work(case: dict[str, Any]) -> tuple[int, float]:
-    """Scenarios differentiated together, and floating-point operations of a store and period: the policy forward, and
-    backward to its weights and to the state before, which all earlier orders acted on."""
+def forward(sizes: Sequence[int]) -> int:
+    """Floating-point operations of the products of dense layers of these widths, for one row."""
+    return 2 * sum(a * b for a, b in pairwise(sizes))
+
+
+def forward_and_backward(sizes: Sequence[int]) -> int:
+    """The same with the gradient; the first layer needs none of its input."""
+    return 3 * forward(sizes) - 2 * sizes[0] * sizes[1]
+
+
+def inventory_work(case: dict[str, Any]) -> tuple[int, int, float]:
+    """Scenarios differentiated together, width of the widest layer, and floating-point operations of a store and
+    period: the policy forward, and backward to its weights and to the state before, which all earlier orders acted
+    on."""
     import jaxrl
 
     env = jaxrl.make(case["env"], **case["env_settings"])
     sizes = [env.network.nodes * env.network.pipeline, *case["hidden_sizes"], len(env.network.edges)]
-    flops = 6 * sum(a * b for a, b in pairwise(sizes))
-    return jaxrl.HDPO().microbatch_size, flops / env.network.stores
-
-
-def flops_per_step(inputs: int, actions: int, hidden: list[int], epochs: int) -> int:
-    """Floating-point operations of the matrix products of one environment step of PPO with separate networks.
-
-    Acting takes the actor forward and labelling the critic; each epoch both forward and backward, where the first layer
-    needs no gradient of its input.
-    """
-    total = 0
-    for outputs in (actions, 1):
-        sizes = [inputs, *hidden, outputs]
-        weights = sum(a * b for a, b in pairwise(sizes))
-        total += 2 * weights + epochs * (6 * weights - 2 * sizes[0] * sizes[1])
-    return total
+    return jaxrl.HDPO().microbatch_size, case["hidden_sizes"][-1], 3 * forward(sizes) / env.network.stores
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Returns that Rejax's PPO reaches, for ``experiments.reproduce.ppo``: prints a JSON line. Runs in Rejax's
-environment."""
+"""Returns that Rejax reaches, for the tables of returns: prints a JSON line. Runs in Rejax's environment."""
 
 import json
 import sys
+
+from experiments.benchmarks.rejax_algorithms import create
 
 EPISODES = 16
 
@@ -11,38 +12,19 @@ def main() -> None:
     """Trains the case in ``argv[1]`` and judges every seed by greedy episodes."""
     import jax
     import jax.numpy as jnp
-    from rejax import PPO
 
     case = json.loads(sys.argv[1])
-    algorithm = PPO.create(
-        env=case["env"],
-        env_params=case["env_settings"],
-        num_envs=case["num_envs"],
-        num_steps=case["num_steps"],
-        num_epochs=case["num_epochs"],
-        num_minibatches=case["num_minibatches"],
-        agent_kwargs={"activation": case["activation"], "hidden_layer_sizes": tuple(case["hidden_sizes"])},
-        learning_rate=case["learning_rate"],
-        gamma=case["gamma"],
-        gae_lambda=case["gae_lambda"],
-        clip_eps=case["clip"],
-        ent_coef=case["entropy_coefficient"],
-        vf_coef=case["value_coefficient"],
-        max_grad_norm=case["max_grad_norm"],
-        normalize_observations=case["normalise_observations"],
-        normalize_rewards=case["scale_rewards"],
-        total_timesteps=case["steps"],
-        eval_freq=case["steps"],
-        skip_initial_evaluation=True,
-    )
+    algorithm = create(case, case["steps"])
     env, env_params = algorithm.env, algorithm.env_params
-    algorithm = algorithm.replace(eval_callback=lambda algorithm, state, key: jnp.zeros(()))
 
-    def greedy(state, obs):
-        if algorithm.normalize_observations:
-            obs = algorithm.normalize_obs(state.obs_rms_state, obs)
+    def ppo(state, obs):
         action = algorithm.actor.apply(state.actor_ts.params, obs[None], method="_action_dist").mode()[0]
         return action if algorithm.discrete else jnp.clip(action, *algorithm.actor.action_range)
+
+    def dqn(state, obs):
+        return jnp.argmax(algorithm.agent.apply(state.q_ts.params, obs[None])[0])
+
+    greedy = {"PPO": ppo, "DQN": dqn}[case["algorithm"]]
 
     def episode(state, key):
         reset_key, key = jax.random.split(key)
@@ -50,7 +32,8 @@ def main() -> None:
 
         def step(carry, key):
             obs, env_state, running, total = carry
-            obs, env_state, reward, done, _ = env.step(key, env_state, greedy(state, obs), env_params)
+            seen = algorithm.normalize_obs(state.obs_rms_state, obs) if algorithm.normalize_observations else obs
+            obs, env_state, reward, done, _ = env.step(key, env_state, greedy(state, seen), env_params)
             total = total + running * jnp.squeeze(reward)
             return (obs, env_state, running * (1 - done), total), None
 

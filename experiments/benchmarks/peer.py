@@ -63,14 +63,13 @@ def spread(side: Sequence[dict[str, Any]], name: str) -> tuple[float, float, flo
     return statistics.median(values), min(values), max(values)
 
 
-def measure(python: str, script: str, case: dict[str, Any], timeout: float, cache: str | None = None) -> dict[str, Any]:
-    """Runs ``script`` of this folder with the case as JSON; its last line is the measurement, or ``failed`` says
-    why not.
+def measure(python: str, module: str, case: dict[str, Any], timeout: float, cache: str | None = None) -> dict[str, Any]:
+    """Runs a module of this folder with the case as JSON; its last line is the measurement, or ``failed`` says why not.
 
     Args:
         cache: folder of compiled programs; without one nothing is taken from a cache.
     """
-    command = [python, str(Path(__file__).parent / script), json.dumps(case)]
+    command = [python, "-m", f"experiments.benchmarks.{module}", json.dumps(case)]
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONWARNINGS": "ignore"}
     if cache is not None:
         environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": cache}
