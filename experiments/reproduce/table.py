@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.results import runs_of, with_earlier, write_rows
-from jaxrl.stats import interquartile_interval
+from jaxrl.stats import Interval, interquartile_interval
 
 Kind = Literal["exact", "published", "peer", "bound", "claim"]
 
@@ -58,8 +58,19 @@ def not_worse(name: str, values: Sequence[float], peer: Sequence[float]) -> Row:
     """An interquartile mean whose interval must not lie below the peer's."""
     ours, theirs = interquartile_interval(np.asarray(values)), interquartile_interval(np.asarray(peer))
     verdict = "holds" if ours.high >= theirs.low else "falls short"
-    reference = f"{theirs.value:.5g} [{theirs.low:.5g}, {theirs.high:.5g}], {len(peer)} seeds"
-    return Row(name, *ours, len(values), reference, "peer", verdict)
+    return Row(name, *ours, len(values), beside(theirs, len(peer)), "peer", verdict)
+
+
+def above(name: str, values: Sequence[float], floor: Sequence[float]) -> Row:
+    """An interquartile mean whose interval must lie above that of what anybody reaches."""
+    ours, theirs = interquartile_interval(np.asarray(values)), interquartile_interval(np.asarray(floor))
+    verdict = "holds" if ours.low > theirs.high else "falls short"
+    return Row(name, *ours, len(values), beside(theirs, len(floor)), "bound", verdict)
+
+
+def beside(estimate: Interval, seeds: int) -> str:
+    """A reference that has an interval of its own."""
+    return f"{estimate.value:.5g} [{estimate.low:.5g}, {estimate.high:.5g}], {seeds} seeds"
 
 
 def cells(row: Row) -> list[str]:
