@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import platform
 import sys
@@ -69,7 +70,16 @@ def with_earlier(path: Path, rows: Sequence[dict[str, Any]], key: Callable[[dict
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Writes the rows as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"rows": finite(rows)}, indent=1, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same with infinities and NaN as text, since JSON has none."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def about_lines(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> list[str]:

@@ -28,9 +28,10 @@ TABLE = Table(
         ),
         "CartPole-v1, 10,000 transitions": Workload(
             env="CartPole-v1",
-            hyperparameters=CARTPOLE | {"capacity": 10_000, "learning_starts": 1_000},
+            hyperparameters=CARTPOLE | {"capacity": 10_000, "learning_starts": 100},
+            shown="the same with capacity 10000, learning_starts 100 and 1,000 steps of each member",
             budget=0,
-            minimum_updates=200,
+            minimum_updates=100,
             members=(1024,),
             rejax_members=0,
         ),

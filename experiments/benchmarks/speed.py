@@ -43,7 +43,7 @@ class Workload:
     rejax_members: int = sys.maxsize
 
     def config(self, algorithm: str) -> dict[str, Any]:
-        """Every hyperparameter, as JSON has it."""
+        """Every hyperparameter."""
         import jaxrl
 
         return vars(getattr(jaxrl, algorithm)(**self.hyperparameters))
