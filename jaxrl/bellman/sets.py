@@ -28,6 +28,8 @@ from jaxrl.errors import InvalidArgument
 
 SEARCH_STEPS = 100
 """at most, of a search for a multiplier"""
+BLOCK = 1024
+"""rows whose multipliers are searched for together"""
 
 
 # --- sets whose worst kernel is worst for every increasing functional -------------------------------------------------
@@ -142,14 +144,15 @@ class KL(Nature):
         above = jnp.where(may, z - lowest, 0)
         span = greatest(above)
         flat = span <= 0
-        scaled = above / jnp.where(flat, 1, span)
+        scale = 1 / jnp.where(flat, 1, span)
+        scaled = above * scale
         at_lowest = jnp.where(may & (scaled <= 0), p, 0)
         pinned = total(at_lowest)
         radius = jnp.asarray(self.radius, p.dtype)
         # the worst outcome alone is within reach
-        saturated = radius >= -jnp.log(pinned)
+        saturated = pinned >= jnp.exp(-radius)
         free = ~(flat | saturated | (radius <= 0))
-        theta = _tilt(p, scaled, radius, free) / jnp.where(flat, 1, span)
+        theta = _tilt(p, scaled, radius, free) * scale
         theta = jax.lax.stop_gradient(jnp.where(free, theta, 1))
         tilted = p * jnp.exp(-theta * above)
         norm = total(tilted)
@@ -388,38 +391,58 @@ def _moved(p, z, mass, support) -> Response:
 
 
 def _tilt(p, v, radius, free):
-    """The ``x`` with ``KL(p exp(-x v) / norm || p) = radius``, for ``v`` within [0, 1], 0 and 1 attained."""
-    p, v, radius = jax.lax.stop_gradient((p, v, radius))
-    radius = jnp.where(free, radius, 1.0)
-    target = jnp.sqrt(2 * radius)
-    accuracy = 1e-7 if p.dtype == jnp.float64 else 1e-3  # the value's error is of its square
+    """The ``x`` with ``KL(p exp(-x v) / norm || p) = radius``, for ``v`` within [0, 1], 0 and 1 attained.
 
-    def divergence(x):
-        tilted = p * jnp.exp(-x * v)
-        norm = total(tilted)
-        mean = total(tilted * v) / norm
-        variance = total(tilted * (v - mean) ** 2) / norm
-        return jnp.maximum(-x * mean - jnp.log(norm), 0), variance
+    Rows are searched for in blocks: a block's numbers stay in the cache, and only its own rows wait for the slowest.
+    """
+    p, v, radius = jax.lax.stop_gradient((p, v, jnp.where(free, radius, 1.0)))
+    shape, rows = free.shape, free.size
+    blocks = -(-rows // BLOCK)
+    if blocks <= 1:
+        return _search(p, v, radius, free)
+
+    def blocked(x):
+        x = jnp.broadcast_to(x, (*x.shape[: x.ndim - len(shape)], *shape)).reshape(-1, rows)
+        padded = jnp.pad(x, ((0, 0), (0, blocks * BLOCK - rows)))
+        return jnp.moveaxis(padded.reshape(-1, blocks, BLOCK), 1, 0)
+
+    def searched(block):
+        p, v, radius, free = block
+        return _search(p, v, radius[0], free[0])
+
+    found = jax.lax.map(searched, tuple(map(blocked, (p, v, radius, free))))
+    return found.reshape(-1)[:rows].reshape(shape)
+
+
+def _search(p, v, radius, free):
+    """Newton's method on ``sqrt(KL)`` within a bracket. It stops when ``x`` changes by a share that is the square root
+    of its own error, whose square is the value's."""
+    target = jnp.sqrt(2 * radius)
+    accuracy = 1e-4 if p.dtype == jnp.float64 else 1e-2
 
     def unfinished(search):
-        step, _, _, _, change = search
-        return (step < SEARCH_STEPS) & (jnp.where(free, change, 0) > accuracy).any()
+        step, _, _, _, found = search
+        return (step < SEARCH_STEPS) & ~found.all()
 
     def improved(search):
         step, x, low, high, _ = search
-        reached, variance = divergence(x)
-        root = jnp.sqrt(2 * reached)
+        tilted = p * jnp.exp(-x * v)
+        norm, first, second = total(tilted), total(tilted * v), total(tilted * v * v)
+        share = 1 / norm
+        mean = first * share
+        variance = second * share - mean**2
+        root = jnp.sqrt(2 * jnp.maximum(-x * mean - jnp.log(norm), 0))
         low, high = jnp.where(root < target, x, low), jnp.where(root < target, high, x)
         newton = x + (target - root) * root / jnp.maximum(x * variance, jnp.finfo(p.dtype).tiny)
-        inside = (newton > low) & (newton < high)
+        inside = (newton >= low) & (newton <= high)
         new = jnp.where(inside, newton, jnp.sqrt(low * high))
-        return step + 1, new, low, high, jnp.abs(new - x) / x
+        return step + 1, new, low, high, ~free | (jnp.abs(new - x) <= accuracy * x)
 
     mean = total(p * v)
     start = target / jnp.sqrt(jnp.maximum(total(p * (v - mean) ** 2), jnp.finfo(p.dtype).eps))
     low, high = jnp.full_like(start, 1e-9), jnp.full_like(start, 1e15 if p.dtype == jnp.float64 else 1e7)
     start = jnp.clip(start, 2 * low, high / 2)
-    return jax.lax.while_loop(unfinished, improved, (0, start, low, high, jnp.ones_like(start)))[1]
+    return jax.lax.while_loop(unfinished, improved, (0, start, low, high, ~free))[1]
 
 
 def _quadratic(p, z, slope, penalty) -> Response:
