@@ -46,8 +46,8 @@ TABLE = Table(
             members=(1, 8, 64),
         ),
     },
-    remarks="Where it is on each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16 episodes ten"
-    " times a run) and its time counts.",
+    remarks="Where it is on each side has its own default (Rejax: 128 episodes every 4,096 steps; jaxrl: 16 episodes"
+    " ten times a run) and its time counts.",
     evaluation_steps=131_072,  # Rejax's default length of a run
 )  # fmt: skip
 

@@ -43,8 +43,9 @@ def ppo(config: dict[str, Any]) -> dict[str, Any]:
 def dqn(config: dict[str, Any]) -> dict[str, Any]:
     """A scalar value, one step at a time, squared errors and two layers of 64; the target network moves once in each
     iteration."""
-    fixed = {"hidden_sizes": [64, 64], "num_steps": 1, "n_step": 1, "space": "scalar", "huber_threshold": math.inf, "prioritised": False}
-    fixed |= {"munchausen": False, "head_sizes": [], "target_every": config["num_updates"]}
+    fixed = {"hidden_sizes": [64, 64], "head_sizes": [], "num_steps": 1, "n_step": 1, "space": "scalar"}
+    fixed |= {"huber_threshold": math.inf, "prioritised": False, "munchausen": False}
+    fixed |= {"target_every": config["num_updates"]}
     different = {name: config[name] for name, value in fixed.items() if config[name] != value}
     if different:
         raise ValueError(f"Rejax's DQN has no {different}")

@@ -113,7 +113,8 @@ class Table:
     def asked_for(self, arguments: Arguments) -> list[tuple[str, int, bool]]:
         """Workload, members, and whether evaluation is on, of each row."""
         names = arguments.workloads or tuple(self.workloads)
-        rows = [(name, members, False) for name in names for members in arguments.members or self.workloads[name].members]
+        sizes = {name: arguments.members or self.workloads[name].members for name in names}
+        rows = [(name, members, False) for name in names for members in sizes[name]]
         return rows + [("CartPole-v1", members, True) for members in arguments.evaluation]
 
     def case(self, name: str, members: int, evaluation: bool) -> dict[str, Any]:

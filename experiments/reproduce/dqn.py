@@ -1,4 +1,4 @@
-"""DQN and its relatives against known answers, Rejax and random play: ``python -m experiments.reproduce.dqn [--quick]``.
+"""DQN and its relatives against known answers, Rejax, random play: ``python -m experiments.reproduce.dqn [--quick]``.
 
 The quick checks are exact: projections and targets worked out by hand, and values that agents learn on the probe
 environments. Without ``--quick``, DQN is trained on CartPole beside Rejax's at the same hyperparameters (which are
@@ -26,7 +26,7 @@ TRAININGS = {
 
 
 def targets() -> list[Row]:
-    """Two actions worth 2 and 3 to the target network, of which the online one prefers the first; r = 1, gamma = 0.5."""
+    """Two actions worth 2 and 3 to the target network; the online one prefers the first; r = 1, gamma = 0.5."""
     import jax.numpy as jnp
 
     from jaxrl.losses.q_learning import categorical_projection, expected_target, greedy_policy

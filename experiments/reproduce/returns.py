@@ -16,8 +16,8 @@ from jaxrl import use_all_cores
 
 EPISODES = 16
 INTRODUCTION = (
-    f"Returns are of {EPISODES} greedy episodes of each seed at the end of training; interquartile means over seeds with"
-    " 95% bootstrap intervals. The presets were chosen on seeds 1000 and above, the figures are of seeds 0 and above."
+    f"Returns are of {EPISODES} greedy episodes of each seed at the end of training; interquartile means over seeds"
+    " with 95% bootstrap intervals. Presets were chosen on seeds 1000 and above, the figures are of seeds 0 and above."
 )
 
 
@@ -174,4 +174,3 @@ def probe(config: Any, name: str, critic: Callable[..., Any], updates: int, marg
     known = float(env.value(obs, jnp.float32(config.gamma), params))
     row = f"value of the first state of probe/{name}"
     return exact(row, float(np.median(learned)), known, margin * abs(known) + margin)
-
