@@ -149,7 +149,7 @@ def write(output: Path, rows: Sequence[dict[str, Any]]) -> None:
         f" float64; every side is asked for values within {ERROR:g} of the exact ones. Peers:"
         f" {', '.join(PEER_PACKAGES)}.",
         "",
-        "Median (least-greatest) over processes of the machine, in turn, each of which takes the median of several"
+        "Median (least-greatest) over processes of the machine, in turn, each of which takes the median of its"
         " solves after a first one; the first one's excess is `compile`. `time ratio` is the time over that of"
         " jaxrl's row of the same name without a peer, and for adversaries over that of the nominal value iteration. A"
         " sweep updates every state and action once, an update is a successor of one; sweeps under a policy are not"
