@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.bellman.short import greatest
+from jaxrl.bellman.short import greatest, total
 from jaxrl.errors import InvalidArgument
 
 
@@ -33,7 +33,7 @@ class Greedy:
 
     def evaluate(self, q: Any, policy: Any) -> Any:
         """The value ``[...]`` of a policy ``[..., A]``."""
-        return (policy * jnp.where(policy > 0, q, 0)).sum(axis=-1)
+        return total(policy * jnp.where(policy > 0, q, 0), axis=-1)
 
     def paid(self, policy: Any) -> Any:
         """``[..., A]``: what is paid for each action of a policy beside its value, or None for nothing."""

@@ -226,7 +226,7 @@ def _checked(p, r, successors, discount, allowed, start) -> MDP:
     wrong = np.abs(sums - 1) > ROW_SUM_TOLERANCE
     if wrong.any():
         raise InvalidArgument(f"the sum of probabilities{_place(wrong)}", float(sums[wrong][0]), "must be 1")
-    start = np.eye(states)[0] if start is None else _array("start", start)
+    start = (np.arange(states) == 0).astype(float) if start is None else _array("start", start)
     if start.shape != (states,) or (start < 0).any() or abs(start.sum() - 1) > ROW_SUM_TOLERANCE:
         raise InvalidArgument("start", start.tolist(), f"must be a distribution over {states} states")
     return MDP(p / sums[..., None], r, successors, np.float64(discount), allowed, start)

@@ -457,7 +457,7 @@ def _check_numbers(mdp: MDP, backup: Backup) -> None:
     try:
         value = jax.ShapeDtypeStruct((states,), np.float32)
         scalar = backup.replace(space=Scalar(), utility=Mean())
-        shape = jax.eval_shape(lambda value: _sweep(mdp, scalar).best(value)[0], value).shape
+        shape = jax.eval_shape(lambda mdp, value: _sweep(mdp, scalar).best(value)[0], mdp, value).shape
     except (TypeError, ValueError):
         shape = None
     if shape != (states,):
