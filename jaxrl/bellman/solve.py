@@ -1,5 +1,6 @@
 """Solving finite decision processes: one ``solve`` for all backups, with what is known of its error."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -456,7 +457,7 @@ def _check_numbers(mdp: MDP, backup: Backup) -> None:
             raise InvalidArgument(f"the shape of {name}", np.shape(given), f"must be [{states}, {actions}]")
     try:
         value = jax.ShapeDtypeStruct((states,), np.float32)
-        scalar = backup.replace(space=Scalar(), utility=Mean())
+        scalar = dataclasses.replace(backup, space=Scalar(), utility=Mean())
         shape = jax.eval_shape(lambda mdp, value: _sweep(mdp, scalar).best(value)[0], mdp, value).shape
     except (TypeError, ValueError):
         shape = None
