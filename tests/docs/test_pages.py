@@ -23,6 +23,7 @@ PRINTS = {
     "docs/how-to/own-algorithm.md": "Name: evaluation_return",
     "docs/how-to/own-environment.md": "evaluation_return",
     "docs/how-to/own-transform.md": "[[0. 0.]\n [0. 0.]\n [0. 0.]]",
+    "docs/explanation/bellman.md": "1",
     "docs/explanation/five-slots.md": "Source ('init', 'next', 'steps')",
 }
 """every page with code, and something that its code prints"""
