@@ -204,15 +204,13 @@ def test_backups_are_monotone_contractions_that_move_with_their_argument(transfo
 
 
 def test_many_are_each_as_alone(machine):
-    radii = [0.0, 0.05, 0.1, 0.2, 0.4]
-    for sets in (L1, KL):
-        backups = [bellman(robust(sets(x))) for x in radii]
-        together = solve_many(machine, backups)
-        assert together.value.shape == (5, 10)
-        for i, backup in enumerate(backups):
-            alone = solve(machine, backup)
-            np.testing.assert_allclose(together.value[i], alone.value, atol=1e-9)
-            assert together.iterations[i] == alone.iterations
+    backups = [bellman(robust(KL(x))) for x in (0.0, 0.05, 0.4)]
+    together = solve_many(machine, backups)
+    assert together.value.shape == (3, 10)
+    for i, backup in enumerate(backups):
+        alone = solve(machine, backup)
+        np.testing.assert_allclose(together.value[i], alone.value, atol=1e-9)
+        assert together.iterations[i] == alone.iterations
     processes = [garnet(seed, states=20, actions=3, branching=4) for seed in range(3)]
     together = solve_many(processes)
     for i, process in enumerate(processes):

@@ -22,6 +22,7 @@ LIMIT_IN_OBS = {"DiscountingChain-bsuite"}
 # Inventory networks have a test of their own, with little data; so have tabular ones, which are all of one class.
 GYMNAX = [i for i in gymnax.registered_envs if i not in PROBES and not i.startswith(("inventory/", "tabular/"))]
 JUMANJI = ["jumanji/Snake-v1", "jumanji/TSP-v1", "jumanji/Tetris-v0", "jumanji/Knapsack-v1"]
+SLOW_TO_COMPILE = ("Freeway-MinAtar", "Seaquest-MinAtar")
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 
 
@@ -35,7 +36,7 @@ def check(env_id: str, **settings) -> None:
     envs.check(envs.make(env_id, **settings), limit_in_obs=env_id in LIMIT_IN_OBS)
 
 
-@pytest.mark.parametrize("env_id", GYMNAX)
+@pytest.mark.parametrize("env_id", [pytest.param(i, marks=[pytest.mark.slow] * (i in SLOW_TO_COMPILE)) for i in GYMNAX])
 def test_gymnax(env_id):
     check(env_id)
 
@@ -55,7 +56,9 @@ def test_settings_keep_the_contract(settings):
     check("FourRooms-misc", **settings)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", [pytest.param(b, marks=[pytest.mark.slow] * (b in ("positional", "generalized"))) for b in BACKENDS]
+)
 def test_brax(backend):
     check("brax/inverted_pendulum", backend=backend)
 

@@ -149,6 +149,7 @@ def test_optuna_goes_on_where_it_was(sweep, trained, tmp_path, monkeypatch):
     assert [trial.value for trial in study.trials[:6]] == pytest.approx(list(final)), "of two seeds the IQM is the mean"
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path):
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "experiments.sweep", "ppo", "--env", "CartPole-v1", *TINY.split(), *GRID]

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 
@@ -102,11 +103,17 @@ time.sleep(600)
 """
 
 
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    run(seeds=3, tile=1, directory=directory)
+    return directory
+
+
 @pytest.fixture
-def directory(run, tmp_path):
+def directory(finished, tmp_path):
     """The directory of a finished run."""
-    run(seeds=3, tile=1, directory=tmp_path / "run")
-    return tmp_path / "run"
+    return shutil.copytree(finished, tmp_path / "run")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

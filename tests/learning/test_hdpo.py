@@ -43,11 +43,11 @@ def replayed(split="train"):
 @pytest.mark.parametrize(
     ("policy", "make", "width"),
     [
-        ("base_stock", many_warehouses, 3.0),
-        ("capped_base_stock", one_store_lost, 3.0),
+        pytest.param("base_stock", many_warehouses, 3.0, marks=pytest.mark.slow),
+        pytest.param("capped_base_stock", one_store_lost, 3.0, marks=pytest.mark.slow),
         ("echelon_stock", functools.partial(serial, (1, 1, 2, 1)), 3.0),
         ("vanilla", one_store_lost, 0.3),
-        ("data_driven", replayed, 0.1),
+        pytest.param("data_driven", replayed, 0.1, marks=pytest.mark.slow),
         ("graph", functools.partial(transshipment, 3, 1, warehouse_lead_time=1), 0.3),
     ],
     ids=["base_stock", "capped_base_stock", "echelon_stock", "vanilla", "data_driven", "graph"],

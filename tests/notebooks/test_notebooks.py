@@ -40,7 +40,12 @@ def test_five():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {script.stem for script in SCRIPTS}
 
 
-@scripts
+# Two by default: each has a process of its own, that compiles for a minute on a new machine.
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(script, marks=[pytest.mark.slow] * (script.stem[:2] not in ("01", "02"))) for script in SCRIPTS],
+    ids=lambda script: script.stem,
+)
 def test_runs(script, tmp_path, monkeypatch):
     """With tiny sizes, in another process with jax's devices of its own. `execute` raises if a cell does."""
     monkeypatch.setenv("JAXRL_QUICK", "1")
