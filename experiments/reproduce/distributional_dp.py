@@ -4,24 +4,16 @@ All checks are exact: a number that is computed, beside the same number to the d
 largest difference between two numbers that a theorem says are equal, beside 0. Takes about a minute.
 """
 
-import itertools
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import tyro
-
-from experiments.benchmarks.peer import ROOT
-from experiments.reproduce.table import Row, exact, exit_status, show, write
-from experiments.results import about, write_rows
-from jaxrl import use_all_cores
+from experiments.reproduce.known import reproduce_known
+from experiments.reproduce.table import Row, exact
 
 INTRODUCTION = (
     "Best values of functionals of the whole return, on processes small enough to list every policy, and relations "
     "between them, for which the reference is 0 and ours the largest difference. All in float64."
 )
-RESULTS = ROOT / "docs" / "results" / "distributional-dp"
 
 TWO_COINS = {0.25: -2.0, 0.5: -1.0, 0.75: 0.0, 0.9: 0.555556, 1.0: 1.0}
 """best CVaR of the two-coin process by level"""
@@ -31,33 +23,6 @@ GAMBLE_CHAIN = {0.1: 0.542, 0.5: 0.9772}
 GAMBLE_CHAIN_LAW = {-4.42: 0.1, 0.44: 0.1, 2.762: 0.2, 3.342: 0.6}
 """of the best policy at level 1/2"""
 DIGITS = 1.5e-6
-
-
-@dataclass
-class Arguments:
-    """What to check: always everything."""
-
-    quick: bool = False
-    """Only print: the table in the documentation stays as it is."""
-    output: Path = RESULTS
-    """Where the table goes, without suffix."""
-    json: Path | None = None
-    """Write the rows here too."""
-
-
-def main() -> int:
-    """Prints the table; 1 if a check fails."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    use_all_cores()
-    facts = about("experiments.reproduce.distributional_dp")
-    parts = (two_coins, every_policy, gamble_chain, requested_returns, relations)
-    rows = list(itertools.chain.from_iterable(part() for part in parts))
-    show("Dynamic programming of laws", rows)
-    if not arguments.quick:
-        write(arguments.output, "Distributional dynamic programming: known values", INTRODUCTION, rows, facts)
-    if arguments.json:
-        write_rows(arguments.json, [asdict(row) | {"about": facts} for row in rows])
-    return exit_status(rows)
 
 
 def two_coins() -> Iterable[Row]:
@@ -192,4 +157,12 @@ def relations() -> Iterable[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        reproduce_known(
+            "distributional_dp",
+            __doc__,
+            "Distributional dynamic programming",
+            INTRODUCTION,
+            (two_coins, every_policy, gamble_chain, requested_returns, relations),
+        )
+    )

@@ -4,53 +4,19 @@ All checks are exact: a number that is computed, beside the same number to the d
 largest difference between two numbers that a theorem says are equal, beside 0. Takes about a minute.
 """
 
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import tyro
-
-from experiments.benchmarks.peer import ROOT
-from experiments.reproduce.table import Row, exact, exit_status, show, write
-from experiments.results import about, write_rows
-from jaxrl import use_all_cores
+from experiments.reproduce.known import reproduce_known
+from experiments.reproduce.table import Row, exact
 
 INTRODUCTION = (
     "Responses of adversaries and risk measures on one row, values and average rewards of finite processes, and "
     "relations between them, for which the reference is 0 and ours the largest difference. All in float64."
 )
-RESULTS = ROOT / "docs" / "results" / "tabular-robust-dp"
-
-
-@dataclass
-class Arguments:
-    """What to check: always everything."""
-
-    quick: bool = False
-    """Only print: the table in the documentation stays as it is."""
-    output: Path = RESULTS
-    """Where the table goes, without suffix."""
-    json: Path | None = None
-    """Write the rows here too."""
-
-
-def main() -> int:
-    """Prints the table; 1 if a check fails."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    use_all_cores()
-    facts = about("experiments.reproduce.tabular_robust_dp")
-    parts = (operators, joint_operators, processes, average_rewards, small_processes, two_coins, relations)
-    rows = list(itertools.chain.from_iterable(part() for part in parts))
-    show("Robust dynamic programming", rows)
-    if not arguments.quick:
-        write(arguments.output, "Robust dynamic programming: known values", INTRODUCTION, rows, facts)
-    if arguments.json:
-        write_rows(arguments.json, [asdict(row) | {"about": facts} for row in rows])
-    return exit_status(rows)
 
 
 def respond(nature: Any, p: Any, z: Any) -> Any:
@@ -240,4 +206,12 @@ def relations() -> Iterable[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        reproduce_known(
+            "tabular_robust_dp",
+            __doc__,
+            "Robust dynamic programming",
+            INTRODUCTION,
+            (operators, joint_operators, processes, average_rewards, small_processes, two_coins, relations),
+        )
+    )
