@@ -94,6 +94,16 @@ class Nature(WithLimits):
         ``[n, ...]`` that give it."""
         raise NotImplementedError
 
+    def guess(self, p: Any) -> Any:
+        """Where the search for the response to ``p[n, ...]`` starts if nothing is known; None if there is no search."""
+        del p
+        return None
+
+    def respond_from(self, p: Any, z: Any, guess: Any) -> tuple[Response, Any]:
+        """``respond`` with a search that starts at a guess, and what it found: the guess for values near these. Only
+        the time depends on the guess."""
+        return self.respond(p, z), guess
+
     @property
     def needs_all_states(self) -> bool:
         """Whether mass may go to states without a listed outcome, so that only a dense process will do."""
@@ -143,8 +153,16 @@ class Optimistic(Nature):
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
-        value, weights = self.nature.respond(p, -z)
-        return Response(-value, weights)
+        return self.respond_from(p, z, self.guess(p))[0]
+
+    def guess(self, p):
+        """As of the nature turned around."""
+        return self.nature.guess(p)
+
+    def respond_from(self, p, z, guess):
+        """See ``Nature.respond_from``."""
+        (value, weights), guess = self.nature.respond_from(p, -z, guess)
+        return Response(-value, weights), guess
 
 
 @struct.dataclass

@@ -28,8 +28,10 @@ from jaxrl.errors import InvalidArgument
 
 SEARCH_STEPS = 100
 """at most, of a search for a multiplier"""
-BLOCK = 1024
-"""rows whose multipliers are searched for together"""
+STEPS_TOGETHER = 3
+"""of the search, that all rows take together: near a guess most need no more"""
+BLOCK = 4096
+"""rows that then go on together"""
 
 
 # --- sets whose worst kernel is worst for every increasing functional -------------------------------------------------
@@ -139,6 +141,14 @@ class KL(Nature):
 
     def respond(self, p, z):
         """See ``Nature.respond``."""
+        return self.respond_from(p, z, self.guess(p))[0]
+
+    def guess(self, p):
+        """``[...]``: ``theta`` times the span of the outcomes, 0 where it is not known."""
+        return jnp.zeros(p.shape[1:], p.dtype)
+
+    def respond_from(self, p, z, guess):
+        """See ``Nature.respond_from``."""
         may = p > 0
         lowest = least_value(z, may)
         above = jnp.where(may, z - lowest, 0)
@@ -152,14 +162,15 @@ class KL(Nature):
         # the worst outcome alone is within reach
         saturated = pinned >= jnp.exp(-radius)
         free = ~(flat | saturated | (radius <= 0))
-        theta = _tilt(p, scaled, radius, free) * scale
-        theta = jax.lax.stop_gradient(jnp.where(free, theta, 1))
+        found = jax.lax.stop_gradient(jnp.where(free, _tilt(p, scaled, radius, free, guess), 0))
+        theta = jnp.where(free, found * jax.lax.stop_gradient(scale), 1)
         tilted = p * jnp.exp(-theta * above)
         norm = total(tilted)
         value = lowest - (jnp.log(norm) + radius) / theta
         pinned_weights = jnp.where(saturated & ~flat, at_lowest / pinned, p)
         weights = jnp.where(free, tilted / norm, pinned_weights)
-        return Response(jnp.where(free, value, total(pinned_weights * zero_elsewhere(z, may))), weights)
+        value = jnp.where(free, value, total(pinned_weights * zero_elsewhere(z, may)))
+        return Response(value, weights), found
 
 
 @struct.dataclass
@@ -390,39 +401,38 @@ def _moved(p, z, mass, support) -> Response:
     return mixture(p - jnp.clip(mass - above, 0, p) + mass * worst, z)
 
 
-def _tilt(p, v, radius, free):
+def _tilt(p, v, radius, free, guess):
     """The ``x`` with ``KL(p exp(-x v) / norm || p) = radius``, for ``v`` within [0, 1], 0 and 1 attained.
 
-    Rows are searched for in blocks: a block's numbers stay in the cache, and only its own rows wait for the slowest.
+    All rows take a few steps together; those that need more go on by themselves, ``BLOCK`` at a time.
     """
-    p, v, radius = jax.lax.stop_gradient((p, v, jnp.where(free, radius, 1.0)))
+    p, v, radius, guess = jax.lax.stop_gradient((p, v, jnp.where(free, radius, 1.0), guess))
     shape, rows = free.shape, free.size
-    blocks = -(-rows // BLOCK)
-    if blocks <= 1:
-        return _search(p, v, radius, free)
+    if rows <= BLOCK:
+        return _search(p, v, radius, free, guess, SEARCH_STEPS)[0]
+    p, v = (jnp.broadcast_to(x, (len(x), *shape)).reshape(-1, rows) for x in (p, v))
+    radius, free, guess = (jnp.broadcast_to(x, shape).reshape(rows) for x in (radius, free, guess))
 
-    def blocked(x):
-        x = jnp.broadcast_to(x, (*x.shape[: x.ndim - len(shape)], *shape)).reshape(-1, rows)
-        padded = jnp.pad(x, ((0, 0), (0, blocks * BLOCK - rows)))
-        return jnp.moveaxis(padded.reshape(-1, blocks, BLOCK), 1, 0)
+    def finished(search):
+        x, found = search
+        (left,) = jnp.nonzero(~found, size=BLOCK, fill_value=rows)  # beyond the last row if fewer are left
+        own = (a.at[..., left].get(mode="fill", fill_value=0) for a in (p, v, radius, free, x))
+        exact, _ = _search(*own, steps=SEARCH_STEPS)
+        return x.at[left].set(exact, mode="drop"), found.at[left].set(True, mode="drop")
 
-    def searched(block):
-        p, v, radius, free = block
-        return _search(p, v, radius[0], free[0])
-
-    found = jax.lax.map(searched, tuple(map(blocked, (p, v, radius, free))))
-    return found.reshape(-1)[:rows].reshape(shape)
+    start = _search(p, v, radius, free, guess, STEPS_TOGETHER)
+    return jax.lax.while_loop(lambda search: ~search[1].all(), finished, start)[0].reshape(shape)
 
 
-def _search(p, v, radius, free):
-    """Newton's method on ``sqrt(KL)`` within a bracket. It stops when ``x`` changes by a share that is the square root
-    of its own error, whose square is the value's."""
+def _search(p, v, radius, free, guess, steps):
+    """``x``, and whether it is found: Newton's method on ``sqrt(KL)`` within a bracket. It stops when ``x`` changes by
+    a share that is the square root of its own error, whose square is the value's."""
     target = jnp.sqrt(2 * radius)
-    accuracy = 1e-4 if p.dtype == jnp.float64 else 1e-2
+    accuracy = 3e-4 if p.dtype == jnp.float64 else 1e-2
 
     def unfinished(search):
         step, _, _, _, found = search
-        return (step < SEARCH_STEPS) & ~found.all()
+        return (step < steps) & ~found.all()
 
     def improved(search):
         step, x, low, high, _ = search
@@ -434,15 +444,17 @@ def _search(p, v, radius, free):
         root = jnp.sqrt(2 * jnp.maximum(-x * mean - jnp.log(norm), 0))
         low, high = jnp.where(root < target, x, low), jnp.where(root < target, high, x)
         newton = x + (target - root) * root / jnp.maximum(x * variance, jnp.finfo(p.dtype).tiny)
-        inside = (newton >= low) & (newton <= high)
+        inside = (newton >= low) & (newton <= high) & (root > 0)  # 0 where rounding hides it: no slope to go by
         new = jnp.where(inside, newton, jnp.sqrt(low * high))
         return step + 1, new, low, high, ~free | (jnp.abs(new - x) <= accuracy * x)
 
     mean = total(p * v)
     start = target / jnp.sqrt(jnp.maximum(total(p * (v - mean) ** 2), jnp.finfo(p.dtype).eps))
-    low, high = jnp.full_like(start, 1e-9), jnp.full_like(start, 1e15 if p.dtype == jnp.float64 else 1e7)
-    start = jnp.clip(start, 2 * low, high / 2)
-    return jax.lax.while_loop(unfinished, improved, (0, start, low, high, ~free))[1]
+    # No variance within [0, 1] is above 1/4, so that KL is at most x^2 / 8.
+    low, high = 2 * target, jnp.full_like(start, 1e15 if p.dtype == jnp.float64 else 1e7)
+    start = jnp.clip(jnp.where(guess > 0, guess, start), low, high)
+    _, x, _, _, found = jax.lax.while_loop(unfinished, improved, (0, start, low, high, ~free))
+    return x, found
 
 
 def _quadratic(p, z, slope, penalty) -> Response:

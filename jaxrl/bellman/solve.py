@@ -21,7 +21,7 @@ from jaxrl.bellman.laws import (
     solve_laws,
 )
 from jaxrl.bellman.mdp import MDP, stack
-from jaxrl.bellman.nature import Nominal
+from jaxrl.bellman.nature import Nominal, with_numbers_of_states
 from jaxrl.bellman.short import total
 from jaxrl.bellman.space import Law, Scalar
 from jaxrl.bellman.utilities import Mean
@@ -198,10 +198,12 @@ def solve_many(
 class _Sweep(NamedTuple):
     """A backup of one process."""
 
-    best: Callable[[Any], tuple[Any, Any, Any]]
-    """``(value[S]) -> (value, policy[S, A], q[S, A])`` of the best policy"""
-    evaluate: Callable[[Any, Any], Any]
-    """``(value[S], policy[S, A]) -> value``"""
+    best: Callable[[Any, Any], tuple[Any, Any, Any, Any]]
+    """``(value[S], guess) -> (value, policy[S, A], q[S, A], guess)`` of the best policy"""
+    evaluate: Callable[[Any, Any, Any], tuple[Any, Any]]
+    """``(value[S], policy[S, A], guess) -> (value, guess)``"""
+    guess: Any = None
+    """nature's, before the first sweep"""
 
 
 def _sweep(mdp: MDP, backup: Backup) -> _Sweep:
@@ -209,16 +211,24 @@ def _sweep(mdp: MDP, backup: Backup) -> _Sweep:
     nature, greedy, discount = backup.nature, backup.greedy, 1.0 if backup.average else mdp.discount
     if nature.rectangular == "s":
         return _joint_sweep(mdp, backup, discount)
-    action_values = _expectation(mdp, discount) if isinstance(nature, Nominal) else _response(mdp, nature, discount)
+    action_values, guess = (
+        _expectation(mdp, discount) if isinstance(nature, Nominal) else _response(mdp, nature, discount)
+    )
 
-    def best(value):
-        q = action_values(value)
-        return (*greedy.choose(q, mdp.allowed), q)
+    def best(value, guess):
+        q, guess = action_values(value, guess)
+        return *greedy.choose(q, mdp.allowed), q, guess
 
-    def evaluate(value, policy):
-        return greedy.evaluate(action_values(value), policy)
+    def evaluate(value, policy, guess):
+        q, guess = action_values(value, guess)
+        return greedy.evaluate(q, policy), guess
 
-    return _Sweep(best, evaluate)
+    return _Sweep(best, evaluate, guess)
+
+
+def _first(sweep: _Sweep, value: Any) -> Any:
+    """``value[S]`` after one sweep."""
+    return sweep.best(value, sweep.guess)[0]
 
 
 def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
@@ -226,34 +236,44 @@ def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
     nature, greedy = backup.nature, backup.greedy
     p, outcomes = _outcomes(mdp, discount)
 
-    def best(value):
+    def best(value, guess):
         z = outcomes(value)
         if isinstance(greedy, FixedPolicy):
             policy = greedy.probabilities(mdp.actions, p.dtype)
             new, kernel = nature.respond_to(p, z, policy)
         else:
             new, policy, kernel = nature.respond_jointly(p, z, mdp.allowed)
-        return new, policy, total(kernel * z)
+        return new, policy, total(kernel * z), guess
 
-    def evaluate(value, policy):
-        return nature.respond_to(p, outcomes(value), policy)[0]
+    def evaluate(value, policy, guess):
+        return nature.respond_to(p, outcomes(value), policy)[0], guess
 
     return _Sweep(best, evaluate)
 
 
-def _expectation(mdp: MDP, discount) -> Callable[[Any], Any]:
-    """``(value[S]) -> q[S, A]``: expected rewards are summed once, not in every sweep."""
+def _expectation(mdp: MDP, discount) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any]:
+    """``(value[S], guess) -> (q[S, A], guess)`` and the first guess, which is none: expected rewards are summed once,
+    not in every sweep."""
     expected = mdp.expected_rewards()
     if mdp.is_dense:
-        return lambda value: expected + discount * (mdp.probabilities @ value)
+        return lambda value, guess: (expected + discount * (mdp.probabilities @ value), guess), None
     p, ahead = jnp.moveaxis(mdp.probabilities, -1, 0), _ahead(mdp)
-    return lambda value: expected + discount * total(p * ahead(value))
+    return lambda value, guess: (expected + discount * total(p * ahead(value)), guess), None
 
 
-def _response(mdp: MDP, nature: Any, discount) -> Callable[[Any], Any]:
-    """``(value[S]) -> q[S, A]`` under a nature."""
+def _response(mdp: MDP, nature: Any, discount) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any]:
+    """``(value[S], guess) -> (q[S, A], guess)`` under a nature, and its first guess."""
     p, outcomes = _outcomes(mdp, discount)
-    return lambda value: nature.respond(p, outcomes(value)).value
+    pairs = p.shape[1:]
+    rows = lambda x: x.reshape(*x.shape[:-2], -1)  # noqa: E731
+    p = rows(p)  # compilers do not vectorise loops over a few actions
+    nature = with_numbers_of_states(nature, lambda x: rows(jnp.broadcast_to(x, pairs)))
+
+    def action_values(value, guess):
+        response, guess = nature.respond_from(p, rows(outcomes(value)), guess)
+        return response.value.reshape(pairs), guess
+
+    return action_values, nature.guess(p)
 
 
 def _outcomes(mdp: MDP, discount) -> tuple[Any, Callable[[Any], Any]]:
@@ -280,6 +300,7 @@ def _ahead(mdp: MDP) -> Callable[[Any], Any]:
 
 class _State(NamedTuple):
     value: Any
+    guess: Any
     iteration: Any
     residual: Any
     bound: Any
@@ -292,7 +313,7 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
     """One process; a tuple in the order of ``Solution``."""
     if not backup.space.is_scalar:
         return solve_laws(mdp, backup, initial, tolerance, method, max_iterations)
-    best, evaluate = _sweep(mdp, backup)
+    best, evaluate, guess = _sweep(mdp, backup)
     dtype = mdp.probabilities.dtype
     discount, average = jnp.asarray(mdp.discount, dtype), backup.average
     rounding = 8 * jnp.finfo(dtype).eps
@@ -310,7 +331,7 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
         return residual, factor * residual, jnp.zeros_like(low)
 
     def step(state: _State) -> _State:
-        new, policy, q = best(state.value)
+        new, policy, q, guess = best(state.value, state.guess)
         residual, bound, shift = bounds(state.value, new)
         largest = jnp.abs(new).max()
         wanted = tolerance * jnp.maximum(jnp.abs(shift) if average else largest, 1)
@@ -323,13 +344,13 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
         elif exact:
             following = _linear(mdp, policy, backup.greedy.evaluate(q, policy) - _expected(mdp, policy, state.value))
         else:
-            following = _evaluated(evaluate, new, policy, state.iteration)
+            following, guess = _evaluated(evaluate, new, policy, guess, state.iteration)
         history = state.history.at[state.iteration].set(bound)
         # The answer to the last sweep is the middle of its bounds.
         value = jnp.where(done, new + (0 if average else shift), following)
-        return _State(value, state.iteration + 1, residual, bound, done, history)
+        return _State(value, guess, state.iteration + 1, residual, bound, done, history)
 
-    def _evaluated(evaluate, value, policy, iteration):
+    def _evaluated(evaluate, value, policy, guess, iteration):
         """Sweeps under a policy until its own residual is small enough, or as many as are allowed."""
         robust = not isinstance(backup.nature, Nominal)
         most = max_iterations if robust or method == "policy_iteration" else sweeps
@@ -342,22 +363,22 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
             return (count < most) & (residual > small)
 
         def swept(carry):
-            value, count, _, first = carry
-            new = evaluate(value, policy)
+            (value, guess), count, _, first = carry
+            new, guess = evaluate(value, policy, guess)
             change = new - value
             span = change.max() - change.min() if backup.nature.monotone else jnp.abs(change).max()
-            return new, count + 1, span, jnp.where(count == 0, span, first)
+            return (new, guess), count + 1, span, jnp.where(count == 0, span, first)
 
-        start = (value, 0, jnp.asarray(jnp.inf, dtype), jnp.asarray(0.0, dtype))
+        start = ((value, guess), 0, jnp.asarray(jnp.inf, dtype), jnp.asarray(0.0, dtype))
         return jax.lax.while_loop(unfinished, swept, start)[0]
 
     def unfinished(state):
         return (state.iteration < max_iterations) & ~state.done
 
     nothing = jnp.asarray(jnp.nan, dtype)
-    start = _State(initial, jnp.int32(0), nothing, nothing, jnp.bool_(False), jnp.full(max_iterations, nothing))
+    start = _State(initial, guess, jnp.int32(0), nothing, nothing, jnp.bool_(False), jnp.full(max_iterations, nothing))
     state = jax.lax.while_loop(unfinished, step, start)
-    new, policy, q = best(state.value)
+    new, policy, q, _ = best(state.value, state.guess)
     gain = bounds(state.value, new)[2] if average else nothing
     value = state.value - state.value[0] if average else state.value
     return value, policy, q, gain, state.residual, state.bound, state.iteration, state.done, state.history
@@ -419,11 +440,12 @@ def _backwards(mdp, backup, initial, of_stage, horizon):
     if not of_stage(0).space.is_scalar:
         return laws_backwards(of_stage, mdp, initial, stages)
 
-    def stage(value, t):
-        new, policy, q = _sweep(mdp, of_stage(t)).best(value)
-        return new, (new, policy, q)
+    def stage(carry, t):
+        new, policy, q, guess = _sweep(mdp, of_stage(t)).best(*carry)
+        return (new, guess), (new, policy, q)
 
-    _, (values, policies, q) = jax.lax.scan(stage, initial, stages, reverse=True)
+    start = initial, _sweep(mdp, of_stage(0)).guess
+    _, (values, policies, q) = jax.lax.scan(stage, start, stages, reverse=True)
     return jnp.concatenate([values, initial[None]]), policies, q, None, None
 
 
@@ -458,7 +480,7 @@ def _check_numbers(mdp: MDP, backup: Backup) -> None:
     try:
         value = jax.ShapeDtypeStruct((states,), np.float32)
         scalar = dataclasses.replace(backup, space=Scalar(), utility=Mean())
-        shape = jax.eval_shape(lambda mdp, value: _sweep(mdp, scalar).best(value)[0], mdp, value).shape
+        shape = jax.eval_shape(lambda mdp, value: _first(_sweep(mdp, scalar), value), mdp, value).shape
     except (TypeError, ValueError):
         shape = None
     if shape != (states,):

@@ -27,6 +27,7 @@ from jaxrl.bellman import (
     Wasserstein,
 )
 from jaxrl.bellman.nature import PAIRWISE, WorstOf, mass_below
+from jaxrl.bellman.sets import BLOCK
 from jaxrl.errors import InvalidArgument
 
 P, Z = known.P, known.Z
@@ -201,6 +202,26 @@ def test_chi_square_attains_its_dual(n, kind):
         paid = 0 if kind is ChiSquare else x * spread
         assert kind is ChiSquarePenalty or spread <= x + 1e-7
         assert float(found.value[i]) == pytest.approx(weights @ values + paid, abs=1e-7)
+
+
+def test_kl_from_any_guess():
+    """Rows without a search are among them: radius 0, one outcome, ties, a radius that reaches the worst outcome."""
+    p, z = rows(5, BLOCK + 904)
+    p[:, :100] = np.eye(5)[0][:, None]
+    z[:, 100:200] = 0.3
+    z[0, 200:300] = z[1:, 200:300].min(axis=0) - 1e-12  # the worst outcome is hardly worse than the next
+    p, z = jnp.array(p), jnp.array(z)
+    nature = KL(jnp.resize(jnp.array([0.0, 1e-6, 0.01, 0.1, 1.0, 100.0]), p.shape[1]))
+    respond_from = jax.jit(lambda guess: nature.respond_from(p, z, guess))
+    cold, found = respond_from(nature.guess(p))
+    np.testing.assert_allclose(respond(nature, p, z).value, cold.value, atol=1e-10)
+    assert (found[:100] == 0).all()
+    for guess in (found, found * 1.1, jnp.full_like(found, 1e-12), jnp.full_like(found, 1e12), found[::-1]):
+        warm, _ = respond_from(guess)
+        np.testing.assert_allclose(warm.value, cold.value, atol=1e-10)
+    for few in (slice(100), slice(1000, 1100)):  # which are searched for together
+        alone = respond(KL(nature.radius[few]), p[:, few], z[:, few])
+        np.testing.assert_allclose(alone.value, cold.value[few], atol=1e-10)
 
 
 def test_spectral_is_a_mixture():

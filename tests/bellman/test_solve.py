@@ -34,7 +34,7 @@ from jaxrl.bellman import (
     solve_many,
     sparse_mdp,
 )
-from jaxrl.bellman.solve import _sweep
+from jaxrl.bellman.solve import _first, _sweep
 from jaxrl.errors import InvalidArgument
 
 
@@ -94,6 +94,22 @@ def test_outcomes_that_share_a_successor(process, values):
     for radius, worst, best in values:
         assert solve(process(), bellman(robust(L1(radius)))).value[0] == pytest.approx(worst, abs=1e-8)
         assert solve(process(), bellman(optimistic(L1(radius)))).value[0] == pytest.approx(best, abs=1e-8)
+
+
+@pytest.mark.parametrize("transform", [robust(KL(0.1)), optimistic(KL(0.1))], ids=["worst", "best"])
+def test_a_search_that_starts_where_the_last_sweep_s_ended_changes_no_value(transform):
+    process = garnet(2, states=1000, actions=5, branching=5)
+    nature = bellman(transform).nature
+    with jax.enable_x64(True):
+        p, r, successors = (
+            jnp.moveaxis(x, -1, 0) for x in (process.probabilities, process.rewards, process.successors)
+        )
+        cold = jax.jit(lambda v: nature.respond(p, r + process.discount * v[successors]).value.max(axis=-1))
+        value = solve(process, bellman(transform)).value
+        np.testing.assert_allclose(cold(jnp.asarray(value)), value, atol=1e-8)
+        first = solve(process, bellman(transform), horizon=3).value
+        for stage in range(3):
+            np.testing.assert_allclose(cold(jnp.asarray(first[stage + 1])), first[stage], atol=1e-9)
 
 
 # --- methods -------------------------------------------------------------------------------------------------------
@@ -192,7 +208,7 @@ def test_backups_are_monotone_contractions_that_move_with_their_argument(transfo
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         process = jax.tree.map(jnp.asarray, garnet(1, states=30, actions=3, branching=4, discount=0.9))
-        sweep = jax.jit(lambda v: _sweep(process, bellman(*transforms)).best(v)[0])
+        sweep = jax.jit(lambda v: _first(_sweep(process, bellman(*transforms)), v))
         for _ in range(5):
             v, w = (jnp.asarray(rng.normal(size=30)) for _ in range(2))
             np.testing.assert_allclose(sweep(v + 2.5), sweep(v) + 0.9 * 2.5, atol=1e-9)
