@@ -96,8 +96,8 @@ def test_outcomes_that_share_a_successor(process, values):
         assert solve(process(), bellman(optimistic(L1(radius)))).value[0] == pytest.approx(best, abs=1e-8)
 
 
-@pytest.mark.parametrize("transform", [robust(KL(0.1)), optimistic(KL(0.1))], ids=["worst", "best"])
-def test_a_search_that_starts_where_the_last_sweep_s_ended_changes_no_value(transform):
+def test_a_search_that_starts_where_the_last_sweep_s_ended_changes_no_value():
+    transform = optimistic(KL(0.1))
     process = garnet(2, states=1000, actions=5, branching=5)
     nature = bellman(transform).nature
     with jax.enable_x64(True):
