@@ -21,6 +21,7 @@ this contract, which `check(env)` tests, for one of your own too:
 from jaxrl.envs import inventory as _inventory
 from jaxrl.envs import probe as _probe
 from jaxrl.envs import tabular as _tabular
+from jaxrl.envs import transforms as _transforms
 from jaxrl.envs.base import (
     Environment,
     EnvironmentTransform,
@@ -30,11 +31,21 @@ from jaxrl.envs.base import (
     check_params,
     is_discrete,
     reward_shape,
+    stock_of,
     strong,
     unwrapped,
 )
 from jaxrl.envs.contract import check
-from jaxrl.envs.registry import absent, documentation, make, register, registered, with_params
+from jaxrl.envs.registry import (
+    absent,
+    documentation,
+    make,
+    prefixes,
+    register,
+    register_transform,
+    registered,
+    with_params,
+)
 
 __all__ = [
     "EnvParams",
@@ -48,9 +59,12 @@ __all__ = [
     "documentation",
     "is_discrete",
     "make",
+    "prefixes",
     "register",
+    "register_transform",
     "registered",
     "reward_shape",
+    "stock_of",
     "strong",
     "unwrapped",
     "with_params",
@@ -59,3 +73,5 @@ __all__ = [
 _probe.register_all(register)
 for _env_id, _factory in (_inventory.SETTINGS | _tabular.SETTINGS).items():
     register(_env_id, _factory)
+for _prefix, _transform in _transforms.TRANSFORMS.items():
+    register_transform(_prefix, _transform)

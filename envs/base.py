@@ -94,6 +94,15 @@ class EnvironmentTransform(Environment):
         return action_mask(self.env, obs)
 
     @property
+    def stock(self) -> Any:
+        """See `jaxrl.envs.stock_of`."""
+        return stock_of(self.env)
+
+    def check_params(self, params: Any) -> None:
+        """Raises what the inner environment raises of parameters that make no sense."""
+        check_params(self.env, params)
+
+    @property
     def supports_transition_gradients(self) -> bool:
         """Whether the inner environment's transitions can be differentiated."""
         return self.env.supports_transition_gradients
@@ -121,7 +130,7 @@ def unwrapped(env: Environment) -> Environment:
 
 def check_params(env: Environment, params: Any) -> None:
     """Raises what an environment's own `check_params(params)` raises, if it has one: of values that make no sense."""
-    check = getattr(unwrapped(env), "check_params", None)
+    check = getattr(env, "check_params", None)
     if check is not None:
         check(params)
 
@@ -146,6 +155,12 @@ def action_mask(env: Environment, obs: jax.Array) -> jax.Array | None:
     """
     mask = getattr(env, "action_mask", None)
     return None if mask is None else mask(obs)
+
+
+def stock_of(env: Environment) -> Any:
+    """How the stock of past rewards is read from observations and written into them, a `Stock`; None for an environment
+    without one. A transform outside `stock/` that changes observations must say how it is done in its own."""
+    return getattr(env, "stock", None)
 
 
 def is_discrete(space: spaces.Space) -> bool:

@@ -1,7 +1,8 @@
 """Environments by name.
 
 One registry: gymnax's own, to which jaxrl's probes and a user's environments are added, plus suites that are looked up
-by prefix (`brax/`, `playground/`, `jumanji/`) and imported only when one of theirs is asked for.
+by prefix (`brax/`, `playground/`, `jumanji/`) and imported only when one of theirs is asked for, plus transforms of any
+of these, by a prefix as well (`stock/CartPole-v1`, `stock/brax/hopper`).
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnax
@@ -21,6 +23,7 @@ from jaxrl.envs.base import Environment, EnvironmentTransform
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
 _SUITES = {"brax": "brax", "playground": "mujoco_playground", "jumanji": "jumanji"}  # prefix: the package it needs
+_TRANSFORMS: dict[str, Callable[..., Environment]] = {}  # by prefix
 
 
 def register(env_id: str, factory: Callable[..., Environment]) -> None:
@@ -43,11 +46,35 @@ def register(env_id: str, factory: Callable[..., Environment]) -> None:
     """
     if env_id in gymnax.registered_envs:
         raise InvalidArgument("env_id", env_id, "already registered; choose another name")
-    if not env_id or env_id.split("/")[0] in _SUITES:
-        raise InvalidArgument(
-            "env_id", env_id, f"a name that does not start with {', '.join(s + '/' for s in _SUITES)}"
-        )
+    taken = [*_SUITES, *_TRANSFORMS]
+    if not env_id or env_id.split("/")[0] in taken:
+        raise InvalidArgument("env_id", env_id, f"a name that does not start with {', '.join(s + '/' for s in taken)}")
     gymnax.register(env_id, factory)
+
+
+def register_transform(prefix: str, transform: Callable[..., Environment]) -> None:
+    """Make `make(f"{prefix}/{env_id}", **settings)` return `transform(make(env_id, ...), ...)`, for any id.
+
+    Settings that `transform` has by name are its own, all others go to the environment inside.
+
+    Args:
+        prefix: without a slash; no registered id may start with it.
+        transform: takes an environment first; its other arguments have defaults.
+
+    Raises:
+        InvalidArgument: the prefix is taken, empty or has a slash.
+    """
+    if not prefix or "/" in prefix or prefix in _SUITES or prefix in _TRANSFORMS:
+        raise InvalidArgument("prefix", prefix, f"a new one without a slash; taken: {[*_SUITES, *_TRANSFORMS]}")
+    clashes = [env_id for env_id in gymnax.registered_envs if env_id.startswith(f"{prefix}/")]
+    if clashes:
+        raise InvalidArgument("prefix", prefix, f"a new one, not that of {clashes[0]}")
+    _TRANSFORMS[prefix] = transform
+
+
+def prefixes() -> dict[str, str]:
+    """What `make` can put around any environment: prefixes (`stock/`), and what is said of them."""
+    return {f"{prefix}/": inspect.cleandoc(transform.__doc__ or "") for prefix, transform in _TRANSFORMS.items()}
 
 
 def registered() -> list[str]:
@@ -72,6 +99,10 @@ def documentation(env_id: str) -> str:
         InvalidArgument: unknown id.
         UserError: the id belongs to a suite that is not installed.
     """
+    transform, inner = _transform(env_id)
+    if transform is not None:
+        _factory(inner)  # unknown ids are refused
+        return inspect.cleandoc(transform.__doc__ or "")
     factory = _factory(env_id)
     own = factory.__dict__.get("__doc__") if inspect.isclass(factory) else factory.__doc__  # none of a base class
     return inspect.cleandoc(own or "")
@@ -82,9 +113,10 @@ def make(env_id: str, **settings: Any) -> Environment:
 
     Args:
         env_id: one of `registered()`: "CartPole-v1", "brax/hopper", "playground/CartpoleBalance", "jumanji/Snake-v1",
-            "probe/action-v0" ...
+            "probe/action-v0" ..., or one of them behind a transform's prefix: "stock/CartPole-v1"
         **settings: arguments of the environment's constructor (`backend="spring"`) and fields of its parameters
-            (`max_steps_in_episode=200`), which become the values in `env.default_params`.
+            (`max_steps_in_episode=200`), which become the values in `env.default_params`; behind a prefix those of the
+            transform too, which win where both have a name.
 
     Raises:
         InvalidArgument: unknown id or setting, with the nearest known names; or a value that does not fit.
@@ -95,10 +127,21 @@ def make(env_id: str, **settings: Any) -> Environment:
         >>> env.default_params.max_steps_in_episode, env.num_actions
         (200, 2)
     """
-    factory = _factory(env_id)
-    constructor = inspect.signature(factory).parameters
+    return _make(env_id, settings, frozenset())
+
+
+def _make(env_id: str, settings: dict[str, Any], others: frozenset[str]) -> Environment:
+    """`make`, with the names of settings that transforms have already taken, to suggest them."""
+    transform, inner = _transform(env_id)
+    factory = _factory(env_id) if transform is None else transform
+    constructor = list(inspect.signature(factory).parameters)
+    if transform is not None:
+        del constructor[0]  # the environment
     arguments = {k: v for k, v in settings.items() if k in constructor}
     fields = {k: v for k, v in settings.items() if k not in constructor}
+    if transform is not None:
+        # Before the transform looks at it, so that it finds the environment as it will be.
+        factory, fields = partial(transform, _make(inner, fields, others | set(constructor))), {}
     try:
         env = factory(**arguments)
     except UserError:
@@ -112,7 +155,7 @@ def make(env_id: str, **settings: Any) -> Environment:
     names = [f.name for f in dataclasses.fields(env.default_params)]
     for name in fields:
         if name not in names:
-            raise unknown(f"{env_id} setting", name, {*names, *constructor})
+            raise unknown(f"{env_id} setting", name, {*names, *constructor, *others})
     return with_params(env, **fields) if fields else env
 
 
@@ -171,6 +214,12 @@ def _install(suite: str) -> str:
 
 def _suite(prefix: str) -> Any:
     return importlib.import_module(f"jaxrl.envs.adapters.{prefix}")
+
+
+def _transform(env_id: str) -> tuple[Callable[..., Environment] | None, str]:
+    """The transform that an id begins with, None for none, and the id of the environment inside."""
+    prefix, _, inner = env_id.partition("/")
+    return (_TRANSFORMS.get(prefix) if inner else None), inner
 
 
 def _factory(env_id: str) -> Callable[..., Environment]:

@@ -28,10 +28,12 @@ def algorithms() -> list[tuple[str, str]]:
 
 
 def envs() -> list[tuple[str, str]]:
-    """Ids and descriptions of the environments, from their docstrings; suites that are not installed are marked."""
-    from jaxrl.envs import absent, documentation, registered
+    """Ids and descriptions of the environments, from their docstrings; transforms of any of them stand
+    with their prefix, and suites that are not installed are marked."""
+    from jaxrl.envs import absent, documentation, prefixes, registered
 
     rows = [(env_id, first_sentence(documentation(env_id))) for env_id in registered()]
+    rows += [(f"{prefix}ENV", first_sentence(said)) for prefix, said in prefixes().items()]
     return sorted([*rows, *((f"{prefix}*", f"not installed: {command}") for prefix, command in absent().items())])
 
 

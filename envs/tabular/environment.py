@@ -113,6 +113,7 @@ class TabularEnvironment(Environment):
 
     def step_env(self, key, state: Any, action, params):
         """Observation, state, reward, terminated and an empty info."""
+        params = jax.tree.map(jnp.asarray, params)  # arrays of numpy take no traced index
         outcome = _draw(key, params.cumulative[state.state, action])
         # The one reward of all outcomes, where there is only one.
         earned = outcome if params.rewards.shape[2] > 1 else 0
@@ -134,7 +135,7 @@ class TabularEnvironment(Environment):
 
     def is_terminated(self, state, params):
         """In a state that every action keeps, without reward."""
-        return params.terminal[state.state]
+        return jnp.asarray(params.terminal)[state.state]
 
     # --- what is asked of all environments -----------------------------------------------------------------------
 

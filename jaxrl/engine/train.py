@@ -158,7 +158,8 @@ def train(
         own = {name: field[variant] for name, field in env_fields.items()}
         check_params(env, Instance(config, own).env_params(env_params))
     members = population_size(config, seeds, env_fields)
-    steps_per_update = config.make(env, env_params, updates=1).steps_per_update
+    first = jax.tree.map(lambda leaf: np.ravel(leaf)[0], config)
+    steps_per_update = first.make(env, env_params, updates=1).steps_per_update
     updates = whole_updates(steps, updates, steps_per_update)
     schedule = evaluation_schedule(evaluate_every, updates, steps_per_update)
     check_evaluation(evaluation_episodes, evaluation_batch)

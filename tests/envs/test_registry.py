@@ -123,7 +123,36 @@ def test_register(new_id):
         envs.register(new_id, Constant)
 
 
-@pytest.mark.parametrize("env_id", ["", "brax/mine", "CartPole-v1"])
+def test_register_transform(monkeypatch):
+    monkeypatch.setattr(registry, "_TRANSFORMS", dict(registry._TRANSFORMS))
+
+    class Doubled(envs.EnvironmentTransform):
+        """Pays twice. And more."""
+
+        def __init__(self, env, factor=2.0):
+            super().__init__(env)
+            self.factor = factor
+
+        def step_env(self, key, state, action, params):
+            obs, state, reward, terminated, info = self.env.step_env(key, state, action, params)
+            return obs, state, self.factor * reward, terminated, info
+
+    envs.register_transform("doubled", Doubled)
+    assert envs.prefixes()["doubled/"] == envs.documentation("doubled/probe/constant-v0") == "Pays twice. And more."
+    env = envs.make("doubled/doubled/probe/constant-v0", factor=3, reward=1.5, max_steps_in_episode=7)
+    _, state = env.reset_env(jax.random.key(0), env.default_params)
+    assert env.step_env(jax.random.key(0), state, 0, env.default_params)[2] == 1.5 * 3 * 2  # the outer one takes it
+    assert env.default_params.max_steps_in_episode == 7
+    with pytest.raises(InvalidArgument, match="did you mean 'factor'"):
+        envs.make("doubled/probe/constant-v0", facter=1)
+    with pytest.raises(InvalidArgument, match="did you mean 'CartPole-v1'"):
+        envs.make("doubled/CartPol-v1")
+    for prefix in ("doubled", "brax", "tabular", "a/b", ""):
+        with pytest.raises(InvalidArgument, match="prefix="):
+            envs.register_transform(prefix, Doubled)
+
+
+@pytest.mark.parametrize("env_id", ["", "brax/mine", "stock/mine", "CartPole-v1"])
 def test_register_refuses(env_id):
     with pytest.raises(InvalidArgument, match="env_id="):
         envs.register(env_id, Constant)

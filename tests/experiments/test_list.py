@@ -35,6 +35,7 @@ def test_descriptions_come_from_the_sources(capsys):
     envs = {name: description for _, name, description in listed(capsys, "envs")}
     assert envs["probe/constant-v0"] == "One observation, 1; reward r whatever the action"
     assert envs["brax/reacher"] == '"Reacher" is a two-jointed robot arm'
+    assert envs["stock/ENV"] == "Puts what has been earned into the state, for objectives of the whole return"
     assert envs["jumanji/Snake-v1"] == "A JAX implementation of the 'Snake' game"
     presets = {name: description for _, name, description in listed(capsys, "presets")}
     assert presets["ppo/brax/ant"] == "5,000,000 steps: Sizes and coefficients as Rejax tuned them for this environment"

@@ -134,6 +134,18 @@ def test_cartpole(mesh_of):
         assert interquartile_interval(result.metrics["evaluation_return"][:, -1]).value > 300
 
 
+def test_variants_explore_differently_on_a_process_given_by_its_kernel(mesh_of):
+    """A sweep over shares of random actions, and an environment whose parameters are arrays of numpy."""
+    config = CONFIG.replace(capacity=64, epsilon_start=np.array([0.2, 1.0]), epsilon_end=np.array([0.2, 1.0]))
+    result = train(
+        config, "tabular/bit-generator-v0", seeds=range(1000, 1004), updates=40,
+        evaluate_every=0, mesh=mesh_of(1), tile=8,
+    )  # fmt: skip
+    greedy, random = result.metrics["episode_return"].reshape(2, 4)
+    assert abs(random.mean() - 10) < 2  # of 20 fair bits
+    assert greedy.mean() > 13
+
+
 # --- bad input ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,11 @@
+"""Environment transforms that ``make`` knows by a prefix: ``make("stock/Breakout-MinAtar", gamma=0.99)``.
+
+Settings that a transform has are its own, and all others those of the environment inside.
+"""
+
+from jaxrl.envs.transforms.stock import AugmentStock, Stock, StockState, next_stock
+
+TRANSFORMS = {"stock": AugmentStock}
+"""transforms by prefix"""
+
+__all__ = ["TRANSFORMS", "AugmentStock", "Stock", "StockState", "next_stock"]
