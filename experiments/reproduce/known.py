@@ -1,9 +1,9 @@
-"""What the reproductions that are exact throughout share: the command, whose every row has a known answer."""
+"""What the reproductions that are exact, or begin with exact checks, share: the command."""
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -35,14 +35,35 @@ def reproduce_known(
         description: of the command.
         parts: what makes the rows, in order.
     """
-    arguments = tyro.cli(Arguments, description=description)
+    return reproduce_parts(
+        module, description, f"{title}: known values", introduction, lambda _: (part() for part in parts)
+    )
+
+
+def reproduce_parts(
+    module: str,
+    description: str | None,
+    title: str,
+    introduction: str,
+    parts: Callable[[Any], Iterable[Iterable[Row]]],
+    kind: type[Arguments] = Arguments,
+) -> int:
+    """``reproduce_known`` with arguments of its own; each part of the table is written as soon as it is there.
+
+    Args:
+        parts: ``(arguments) -> parts``.
+        kind: what ``arguments`` are.
+    """
+    arguments = tyro.cli(kind, description=description)
     use_all_cores()
     facts = about(f"experiments.reproduce.{module}")  # now: the tree may change while this runs
-    rows = list(itertools.chain.from_iterable(part() for part in parts))
+    rows: list[Row] = []
+    for part in parts(arguments):
+        rows += part
+        if not arguments.quick:
+            output = arguments.output or ROOT / "docs" / "results" / module.replace("_", "-")
+            write(output, title, introduction, rows, facts)
     show(title, rows)
-    if not arguments.quick:
-        output = arguments.output or ROOT / "docs" / "results" / module.replace("_", "-")
-        write(output, f"{title}: known values", introduction, rows, facts)
     if arguments.json:
         write_rows(arguments.json, [asdict(row) | {"about": facts} for row in rows])
     return exit_status(rows)

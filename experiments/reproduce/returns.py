@@ -167,10 +167,15 @@ def probe(config: Any, name: str, critic: Callable[..., Any], updates: int, marg
     params = env.default_params
     result = train(config, env, seeds=8, updates=updates, evaluate_every=0)
     obs, _ = env.reset_env(jax.random.key(0), params)
-    learner = result.states.learner
-    while hasattr(learner, "inner"):
-        learner = learner.inner
-    learned = jax.vmap(critic(config, env, params), in_axes=(0, None))(learner.params, obs)
+    learned = jax.vmap(critic(config, env, params), in_axes=(0, None))(network_of(result), obs)
     known = float(env.value(obs, jnp.float32(config.gamma), params))
     row = f"value of the first state of probe/{name}"
     return exact(row, float(np.median(learned)), known, margin * abs(known) + margin)
+
+
+def network_of(result: Any) -> Any:
+    """The networks' parameters that a training ended with, ``[members, ...]``."""
+    learner = result.states.learner
+    while hasattr(learner, "inner"):
+        learner = learner.inner
+    return learner.params

@@ -1,8 +1,7 @@
 """Deep Q-networks (Mnih et al. 2015) and what has been built on them: double, dueling, n-step, prioritised, C51,
-QR-DQN, IQN, Munchausen, and combinations of these."""
+QR-DQN, IQN, Munchausen, utilities of stock and return (D-eta-N), and combinations of these."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +10,19 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
+from jaxrl.bellman.utilities import Utility
 from jaxrl.core.combine import WithTarget, after, iterate, repeated, with_target
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size
-from jaxrl.core.types import Algorithm, Key
+from jaxrl.core.types import Algorithm
+from jaxrl.envs import stock_of
 from jaxrl.errors import InvalidArgument
-from jaxrl.losses.q_learning import greedy_policy, midpoints, munchausen_reward
+from jaxrl.losses.q_learning import greedy_policy, munchausen_reward, tied_policy
 from jaxrl.losses.value_spaces import Backup, ValueSpace, categorical, quantiles, scalar
-from jaxrl.policies.bases import deterministic
+from jaxrl.policies.critics import UTILITIES, Critic, critic_of, greedy
 from jaxrl.policies.exploration import epsilon_greedy, linear_decay
 from jaxrl.policies.networks import Torso, check_discrete, q_network
+from jaxrl.policies.stocks import with_edits
 from jaxrl.sources.random_play import warn_of_returns_outside
 from jaxrl.sources.replay import Prioritised, prioritising, replay
 from jaxrl.sources.rollout import least_truncated_length, rollout
@@ -66,6 +68,10 @@ class DQN(Torso):
     """Munchausen: temperature of the softmax policy."""
     munchausen_low: float = -1.0
     """Munchausen: the scaled log-policy is no less than this."""
+    utility_below: float = 1.0
+    """Piecewise utility: slope for losses. (1 - w) / level + w here, w for gains: w mean + (1 - w) CVaR."""
+    utility_above: float = 1.0
+    """Piecewise utility: slope for gains."""
     num_envs: int = static(8)
     """Environments of each member."""
     num_steps: int = static(1)
@@ -97,6 +103,11 @@ class DQN(Torso):
     """Atoms of the categorical law."""
     num_quantiles: int = static(32)
     """Quantiles of each law; of IQN those drawn for each loss, and those of an action's mean."""
+    utility: Literal["mean", "shortfall", "surplus", "nearness", "piecewise"] = static("mean")
+    """Actions are chosen by the mean of this function of stock + return, all but the mean in environments that show a
+    stock (stock/...): min(x, 0), max(x, 0), -abs(x), or with slopes of its own below and above 0 (D-eta-N)."""
+    stock_edits: int = static(0)
+    """Each transition drawn is also learnt from with so many other stocks."""
     head_sizes: tuple[int, ...] = static(())
     """Widths of dense layers behind the torso; each dueling stream has its own."""
     anneal_learning_rate: bool = static(False)
@@ -121,14 +132,15 @@ class DQN(Torso):
             **unit,
             **least_one,
             **dict.fromkeys(least_zero, (0, INFINITY)),
-            learning_starts=(0, INFINITY),
+            **dict.fromkeys(("learning_starts", "stock_edits"), (0, INFINITY)),
+            **dict.fromkeys(("utility_below", "utility_above"), (-1e6, 1e6)),
             num_atoms=(2, INFINITY),
             huber_threshold=(1e-6, INFINITY),
             munchausen_temperature=(1e-6, INFINITY),
             munchausen_low=(-INFINITY, 0),
             capacity=(max(self.batch_size, self.n_step * self.num_envs), INFINITY),
         )
-        check_one_of(self, space=("scalar", "categorical", "quantiles", "implicit"))
+        check_one_of(self, space=("scalar", "categorical", "quantiles", "implicit"), utility=tuple(UTILITIES))
         check_discrete(env, env_params)
         self.check_torso(env, env_params)
         if any(size < 1 for size in self.head_sizes):
@@ -139,10 +151,27 @@ class DQN(Torso):
             raise InvalidArgument("double", True, "must be False with munchausen, whose backup chooses no action")
         if self.munchausen and self.n_step > 1:
             raise InvalidArgument("n_step", self.n_step, "must be 1 with munchausen, which changes every reward")
+        self.check_stock(env)
         if self.space == "categorical":
             if not np.all(np.asarray(self.v_min) < np.asarray(self.v_max)):
                 raise InvalidArgument("v_min", self.v_min, f"must be less than v_max={self.v_max}")
             warn_of_returns_outside(env, env_params, self.gamma, self.v_min, self.v_max)
+
+    def check_stock(self, env: Environment) -> None:
+        """Raises InvalidArgument for a utility or stocks that values or the environment know nothing of."""
+        if self.utility == "mean" and not self.stock_edits:
+            return
+        if self.utility != "mean" and self.space == "scalar":
+            raise InvalidArgument("utility", self.utility, "must be mean in the scalar space, which has no laws")
+        if self.utility != "mean" and self.munchausen:
+            raise InvalidArgument("utility", self.utility, "must be mean with munchausen, whose bonus is no return")
+        stock = stock_of(env)
+        if stock is None:
+            raise InvalidArgument("env", env.name, f"must show a stock for utility and stock_edits: stock/{env.name}")
+        if not np.allclose(self.gamma, stock.gamma, rtol=1e-6, atol=0):
+            raise InvalidArgument("gamma", self.gamma, f"must be that of the environment's stock, {stock.gamma:g}")
+        if self.stock_edits and not stock.low < stock.high:
+            raise InvalidArgument("stock_edits", self.stock_edits, f"must be 0 with one stock only, {stock.low:g}")
 
     def value_space(self) -> ValueSpace:
         """What the network's numbers of an action mean."""
@@ -152,23 +181,16 @@ class DQN(Torso):
             return categorical(self.num_atoms, self.v_min, self.v_max)
         return quantiles(self.num_quantiles, self.huber_threshold)
 
-    def critic(self, env: Environment, env_params: Any) -> "Critic":
+    def critic(self, env: Environment, env_params: Any) -> Critic:
         """The network on an environment with discrete actions."""
-        space, implicit = self.value_space(), self.space == "implicit"
-        cosines = COSINES if implicit else None
+        space = self.value_space()
+        cosines = COSINES if self.space == "implicit" else None
         network = q_network(self, env, env_params, space.size, self.head_sizes, self.dueling, cosines)
-        obs_shape = env.observation_space(env_params).shape
+        return critic_of(network, env, env_params, space, self.expected_utility())
 
-        def outputs(params, obs, levels=None) -> Any:
-            if implicit and levels is None:
-                rows = obs.shape[: obs.ndim - len(obs_shape)]
-                levels = jnp.broadcast_to(midpoints(space.size), (*rows, space.size))
-            return network.apply(params, obs, levels)
-
-        def init(key):
-            return network.init(key, jnp.zeros(obs_shape), midpoints(space.size) if implicit else None)
-
-        return Critic(init, outputs, lambda params, obs: space.mean(outputs(params, obs)), network.actions)
+    def expected_utility(self) -> Utility | None:
+        """What actions are chosen by the expectation of, None for the mean."""
+        return None if self.utility == "mean" else UTILITIES[self.utility](self.utility_below, self.utility_above)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment with discrete actions.
@@ -182,12 +204,10 @@ class DQN(Torso):
         env_params = env.default_params if env_params is None else env_params
         critic, space, implicit = self.critic(env, env_params), self.value_space(), self.space == "implicit"
         outputs, values, actions = critic.outputs, critic.values, critic.actions
-
-        def act(params, obs):
-            return jnp.argmax(values(params, obs), axis=-1).astype(jnp.int32)
+        stock, choose = stock_of(env), greedy_policy if self.utility == "mean" else tied_policy
 
         def one(outputs_tm1, a_tm1, q_tm1, outputs_t, q_t, r_t, discount_t, levels_tm1):
-            policy_t, bonus_t = greedy_policy(q_t), None
+            policy_t, bonus_t = choose(q_t), None
             if self.munchausen:
                 temperature = self.munchausen_temperature
                 r_t += munchausen_reward(q_tm1, a_tm1, self.munchausen_coefficient, temperature, self.munchausen_low)
@@ -199,7 +219,11 @@ class DQN(Torso):
             return loss, space.error(chosen, target, loss), space.mean(chosen[None])[0], target
 
         def loss(params, batch: WithTarget, key):
-            (obs, action, reward, discount, _, next_obs, extras), target_params = batch.batch, batch.target
+            transitions, target_params = batch.batch, batch.target
+            if self.stock_edits:
+                edit_key, key = jax.random.split(key)
+                transitions = with_edits(transitions, stock, self.stock_edits, edit_key)
+            obs, action, reward, discount, _, next_obs, extras = transitions
             levels_tm1, levels_t = None, None
             if implicit:
                 levels_tm1, levels_t = jax.random.uniform(key, (2, *reward.shape, space.size))
@@ -207,7 +231,8 @@ class DQN(Torso):
             outputs_t = outputs(target_params, next_obs, levels_t)
             # IQN chooses by other levels than those it values the choice at.
             same = not implicit and not self.double
-            q_t = space.mean(outputs_t) if same else values(params if self.double else target_params, next_obs)
+            chooser = params if self.double else target_params
+            q_t = critic.worth(outputs_t, next_obs) if same else values(chooser, next_obs)
             q_tm1 = values(target_params, obs) if self.munchausen else jnp.zeros_like(q_t)
             losses, priority, q, target = jax.vmap(one)(
                 outputs_tm1, action, q_tm1, outputs_t, q_t, reward, self.gamma * discount, levels_tm1
@@ -216,7 +241,8 @@ class DQN(Torso):
             if self.space == "categorical":
                 metrics["support_gap"] = target[1].mean()
             if self.prioritised:
-                metrics["priority"] = jax.lax.stop_gradient(priority)
+                drawn = jax.lax.stop_gradient(priority).reshape(1 + self.stock_edits, -1)
+                metrics["priority"] = drawn.mean(axis=0)
                 losses = losses * extras["importance"]
             return losses.mean(), metrics
 
@@ -227,7 +253,7 @@ class DQN(Torso):
         adam = optax.adam(learning_rate, eps=self.adam_epsilon)
         optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), adam))
 
-        learner = descend(critic.init, loss, optimiser, deterministic(critic.init, act))
+        learner = descend(critic.init, loss, optimiser, greedy(critic, ties=self.utility != "mean"))
         learner = with_target(learner, lambda state: state.params, self.target_rate, self.target_every)
         learner = repeated(learner, self.num_updates, stacked=("priority",))
         if self.prioritised:
@@ -249,14 +275,3 @@ class DQN(Torso):
             least_truncated_length(env_params),
         )
         return iterate(source, learner)
-
-
-class Critic(NamedTuple):
-    """What the loss and the choice of actions need of the network."""
-
-    init: Callable[[Key], Any]
-    outputs: Callable[..., Any]
-    """``(params, obs, levels=None) -> [..., A, K]``; IQN's at the midpoint levels by default"""
-    values: Callable[[Any, Any], Any]
-    """``(params, obs) -> q[..., A]``"""
-    actions: int

@@ -27,6 +27,13 @@ def greedy_policy(q_t: jax.Array) -> jax.Array:
     return jax.nn.one_hot(jnp.argmax(q_t), q_t.shape[-1], dtype=q_t.dtype)
 
 
+def tied_policy(q_t: jax.Array, tolerance: float = 1e-8) -> jax.Array:
+    """``[..., A]``: equal probabilities of all actions within ``tolerance`` of the best. Where a utility is flat all
+    actions are equally good, and to take the first of them would be a habit that values then describe."""
+    best = (q_t >= q_t.max(axis=-1, keepdims=True) - tolerance).astype(q_t.dtype)
+    return best / best.sum(axis=-1, keepdims=True)
+
+
 def munchausen_reward(
     q_tm1: jax.Array,
     a_tm1: jax.Array,

@@ -36,6 +36,8 @@ class ValueSpace(NamedTuple):
     """``K``"""
     mean: Callable[[jax.Array], jax.Array]
     """``outputs[..., A, K] -> q[..., A]``"""
+    expectation: Callable[[jax.Array, Callable[[jax.Array], jax.Array]], jax.Array]
+    """``(outputs[..., A, K], f) -> E f(return)[..., A]``, for an ``f`` of returns that broadcast to ``[..., A, K]``"""
     target: Callable[[jax.Array, Backup], Any]
     """``(outputs_t[A, K], backup) -> target``"""
     loss: Callable[[jax.Array, Any, jax.Array | None], jax.Array]
@@ -54,6 +56,7 @@ def scalar(threshold: jax.Array | float) -> ValueSpace:
     return ValueSpace(
         size=1,
         mean=lambda outputs: outputs[..., 0],
+        expectation=lambda outputs, f: f(outputs)[..., 0],  # as if the return were certain
         target=target,
         loss=lambda outputs, target, levels: huber(target - outputs[0], threshold),
         error=lambda outputs, target, loss: jnp.abs(target - outputs[0]),
@@ -82,6 +85,7 @@ def categorical(atoms: int, low: jax.Array | float, high: jax.Array | float) -> 
     return ValueSpace(
         size=atoms,
         mean=lambda outputs: jax.nn.softmax(outputs) @ support,
+        expectation=lambda outputs, f: (jax.nn.softmax(outputs) * f(support)).sum(axis=-1),
         target=target,
         loss=lambda outputs, target, levels: categorical_cross_entropy(outputs, target[0]),
         error=lambda outputs, target, loss: loss,
@@ -102,6 +106,7 @@ def quantiles(number: int, threshold: jax.Array | float) -> ValueSpace:
     return ValueSpace(
         size=number,
         mean=lambda outputs: outputs.mean(axis=-1),
+        expectation=lambda outputs, f: f(outputs).mean(axis=-1),
         target=target,
         loss=loss,
         error=lambda outputs, target, loss: loss,

@@ -17,7 +17,8 @@ ENVIRONMENTS = [
 
 def test_all_are_there():
     assert preset_names("ppo") == sorted(f"ppo/{env}" for env in ENVIRONMENTS)
-    assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1"]
+    stock = ["SpaceInvaders-MinAtar", "tabular/gridworld-v0", "tabular/two-coin-v0"]
+    assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1", *(f"dqn/stock/{env}" for env in stock)]
     assert preset_names("pqn") == ["pqn/CartPole-v1"]
 
 
