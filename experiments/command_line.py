@@ -24,8 +24,15 @@ from jaxrl.errors import InvalidArgument, UserError, unknown
 ALGORITHMS = {
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
+    "mdpo": "jaxrl.algorithms.mdpo:MDPO",
+    "pmoe": "jaxrl.algorithms.pmoe:PMOE",
+    "pmoe_ppo": "jaxrl.algorithms.pmoe:PMOEPPO",
     "ppo": "jaxrl.algorithms.ppo:PPO",
     "pqn": "jaxrl.algorithms.pqn:PQN",
+    "sac": "jaxrl.algorithms.sac:SAC",
+    "soft_mdpo": "jaxrl.algorithms.mdpo:SoftMDPO",
+    "td3": "jaxrl.algorithms.td3:TD3",
+    "trpo": "jaxrl.algorithms.trpo:TRPO",
     "reinforce": "jaxrl.algorithms.reinforce:REINFORCE",
 }
 """name on the command line: where its dataclass is"""

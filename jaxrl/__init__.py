@@ -9,9 +9,14 @@ from jaxrl.errors import InvalidArgument, UserError
 if TYPE_CHECKING:
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.hdpo import HDPO
+    from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
+    from jaxrl.algorithms.pmoe import PMOE, PMOEPPO
     from jaxrl.algorithms.ppo import PPO
     from jaxrl.algorithms.pqn import PQN
     from jaxrl.algorithms.reinforce import REINFORCE
+    from jaxrl.algorithms.sac import SAC
+    from jaxrl.algorithms.td3 import TD3
+    from jaxrl.algorithms.trpo import TRPO
     from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
     from jaxrl.envs import make
@@ -23,6 +28,13 @@ _LAZY = {
     "PPO": "algorithms.ppo",
     "PQN": "algorithms.pqn",
     "REINFORCE": "algorithms.reinforce",
+    "SAC": "algorithms.sac",
+    "TD3": "algorithms.td3",
+    "MDPO": "algorithms.mdpo",
+    "PMOE": "algorithms.pmoe",
+    "PMOEPPO": "algorithms.pmoe",
+    "SoftMDPO": "algorithms.mdpo",
+    "TRPO": "algorithms.trpo",
     "LoadedRun": "engine.loading",
     "Result": "engine.train",
     "load_run": "engine.loading",
@@ -33,12 +45,19 @@ _LAZY = {
 __all__ = [
     "DQN",
     "HDPO",
+    "MDPO",
+    "PMOE",
+    "PMOEPPO",
     "PPO",
     "PQN",
     "REINFORCE",
+    "SAC",
+    "TD3",
+    "TRPO",
     "InvalidArgument",
     "LoadedRun",
     "Result",
+    "SoftMDPO",
     "UserError",
     "load_run",
     "make",

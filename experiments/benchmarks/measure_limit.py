@@ -15,7 +15,8 @@ def main() -> None:
 
     jaxrl.use_all_cores()
     case = json.loads(sys.argv[1])
-    rows, width, flops = {"PPO": ppo_work, "DQN": dqn_work}.get(case.get("algorithm", ""), inventory_work)(case)
+    work = {"PPO": ppo_work, "DQN": dqn_work, "SAC": off_policy_work, "TD3": off_policy_work}
+    rows, width, flops = work.get(case.get("algorithm", ""), inventory_work)(case)
     rate = product_rate(rows, width)
     print(json.dumps({"flops_per_second": rate, "flops_per_step": flops, "steps_per_second": rate / flops}))
 
@@ -71,6 +72,22 @@ def dqn_work(case: dict[str, Any]) -> tuple[int, int, float]:
     rows = config["num_updates"] * config["batch_size"] / (config["num_envs"] * config["num_steps"])
     flops = forward(sizes) + rows * ((1 + config["double"]) * forward(sizes) + forward_and_backward(sizes))
     return config["batch_size"], config["hidden_sizes"][-1], flops
+
+
+def off_policy_work(case: dict[str, Any]) -> tuple[int, int, float]:
+    """The same of SAC and TD3. Acting takes the actor forward; each row of a gradient step takes the actor and the
+    target critics forward and the critics forward and backward; a step of the actor takes it forward and backward, and
+    all critics of SAC's, or one of TD3's, forward and back to the action."""
+    config, (inputs, actions) = case["config"], inputs_and_actions(case)
+    td3 = case["algorithm"] == "TD3"
+    actor = [inputs, *config["hidden_sizes"], actions if td3 else 2 * actions]
+    critic = [inputs + actions, *config["hidden_sizes"], 1]
+    critics = config["num_critics"]
+    climbed, period = (1, config["policy_delay"]) if td3 else (critics, 1)
+    row = forward(actor) + critics * (forward(critic) + forward_and_backward(critic))
+    row += (forward_and_backward(actor) + climbed * 2 * forward(critic)) / period
+    rows = config["update_to_data"] * config["batch_size"]
+    return config["batch_size"], config["hidden_sizes"][-1], forward(actor) + rows * row
 
 
 def inputs_and_actions(case: dict[str, Any]) -> tuple[int, int]:

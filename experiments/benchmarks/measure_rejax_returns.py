@@ -24,7 +24,16 @@ def main() -> None:
     def dqn(state, obs):
         return jnp.argmax(algorithm.agent.apply(state.q_ts.params, obs[None])[0])
 
-    greedy = {"PPO": ppo, "DQN": dqn}[case["algorithm"]]
+    def sac(state, obs):
+        mean = algorithm.actor.apply(state.actor_ts.params, obs[None], method="_action_dist").mode()[0]
+        return (
+            mean if algorithm.discrete else jnp.tanh(mean) * algorithm.actor.action_scale + algorithm.actor.action_loc
+        )
+
+    def td3(state, obs):
+        return algorithm.actor.apply(state.actor_ts.params, obs[None])[0]
+
+    greedy = {"PPO": ppo, "DQN": dqn, "SAC": sac, "TD3": td3}[case["algorithm"]]
 
     def episode(state, key):
         reset_key, key = jax.random.split(key)

@@ -93,27 +93,13 @@ def reproduce(
 
 def judge(algorithm: str, name: str, training: Training, arguments: Arguments) -> Row:
     """Greedy returns at the end of a training, beside its reference."""
-    from jaxrl import train
-    from jaxrl.engine.sinks import Progress
-
     preset = find_preset(algorithm, training.env, None)
     config = configure(algorithm, preset, list(training.options))
     seeds = arguments.seeds or training.seeds
     steps = arguments.steps or training.steps or preset.steps
     assert steps is not None, f"the preset {preset.name} has no steps"
-    result = train(
-        config,
-        training.env,
-        env_settings=preset.env_settings,
-        seeds=seeds,
-        steps=steps,
-        evaluate_every=steps,
-        evaluation_episodes=EPISODES,
-        directory=arguments.directory and arguments.directory / name,
-        sinks=[Progress()],
-    )
-    ours = result.metrics["evaluation_return"][:, -1]
-    steps = int(result.environment_steps[-1])
+    directory = arguments.directory and arguments.directory / name
+    ours, steps = final_returns(config, training.env, preset.env_settings, seeds, steps, directory)
     name = f"{name}, {steps:,} steps"
     if training.reference == "random play":
         return above(f"{name}, beside random play", ours, random_returns(training.env, preset.env_settings, seeds))
@@ -128,6 +114,27 @@ def judge(algorithm: str, name: str, training: Training, arguments: Arguments) -
         row = at_least(name, ours, float("-inf"), "peer")
         return Row(**{**vars(row), "reference": "Rejax", "verdict": f"not testable here: {theirs['failed']}"})
     return not_worse(f"{name}, beside Rejax", ours, theirs["returns"])
+
+
+def final_returns(
+    config: Any, env: str, env_settings: Mapping[str, Any], seeds: int, steps: int, directory: Path | None = None
+) -> tuple[np.ndarray, int]:
+    """``[seeds]`` greedy returns at the end of a training, and the environment steps of each."""
+    from jaxrl import train
+    from jaxrl.engine.sinks import Progress
+
+    result = train(
+        config,
+        env,
+        env_settings=env_settings,
+        seeds=seeds,
+        steps=steps,
+        evaluate_every=steps,
+        evaluation_episodes=EPISODES,
+        directory=directory,
+        sinks=[Progress()],
+    )
+    return result.metrics["evaluation_return"][:, -1], int(result.environment_steps[-1])
 
 
 def random_returns(env_id: str, env_settings: Mapping[str, Any], seeds: int) -> np.ndarray:

@@ -131,3 +131,18 @@ def values_of(
     for slot in range(slots):
         next_value = jnp.where(rank == slot + 1, values[steps + 1 + slot], next_value)
     return value, next_value
+
+
+def estimated(
+    critic: Callable[[jax.Array], jax.Array], batch: Transition, estimate: AdvantageTransform, min_episode_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Advantages of a rollout and the values that they are above, both ``[T, N]``; their sum is what the critic
+    should have said.
+
+    Args:
+        critic, min_episode_steps: see ``values_of``.
+        estimate: of a ``ValuedTransitions``, such as ``gae``.
+    """
+    value, next_value = values_of(critic, batch, min_episode_steps)
+    valued = ValuedTransitions(batch.reward, batch.discount, batch.cut, value, next_value)
+    return estimate.update(jnp.zeros_like(value), valued, estimate.init())[0], value

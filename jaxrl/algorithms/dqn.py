@@ -259,7 +259,9 @@ class DQN(Torso):
         if self.prioritised:
             learner = prioritising(learner, (self.num_updates, self.batch_size))
         learner = after(learner, start)
-        learner = epsilon_greedy(learner, actions, lambda calls: jnp.where(calls < start, 1.0, decay(calls)))
+        learner = epsilon_greedy(
+            learner, env.action_space(env_params), lambda calls: jnp.where(calls < start, 1.0, decay(calls))
+        )
 
         source = replay(
             rollout(env, env_params, self.num_envs, self.num_steps),

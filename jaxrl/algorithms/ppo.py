@@ -1,18 +1,18 @@
 """Proximal policy optimisation (Schulman et al. 2017)."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.advantages.returns import ValuedTransitions, gae, values_of
+from jaxrl.advantages.returns import estimated, gae
 from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size
-from jaxrl.core.types import Algorithm, Learner
+from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
 from jaxrl.policies.networks import Networks, actor_critic
@@ -94,21 +94,22 @@ class PPO(Networks):
         source = rollout(env, env_params, self.num_envs, self.num_steps, self.reset)
         return iterate(source, self.learner(env, env_params, updates))
 
+    def networks(self, env: Environment, env_params: Any) -> tuple[Policy, Callable, Callable | None]:
+        """The policy, whose ``init`` makes all parameters; the critic ``(params, obs) -> value``; and what the loss has
+        beside PPO's, ``(params, minibatch, key) -> (loss, metrics)``, or None. A subclass may have others."""
+        network, policy = actor_critic(self, env, env_params, shared=self.shared_torso)
+        return policy, lambda params, obs: network.apply(params, obs, method="critic"), None
+
     def learner(self, env: Environment, env_params: Any, updates: int | None = None) -> Learner:
         """What learns from a rollout ``Transition[T, N, ...]``; a subclass may put a transform around it."""
-        network, policy = actor_critic(self, env, env_params, shared=self.shared_torso)
+        policy, critic, auxiliary = self.networks(env, env_params)
         estimate = gae(self.gamma, self.gae_lambda)
-
-        def critic(params, obs) -> Any:
-            return network.apply(params, obs, method="critic")
 
         def label(state, batch, key) -> Minibatch:
             del key
-            value, next_value = values_of(
-                lambda obs: critic(state.params, obs), batch, least_truncated_length(env_params)
+            advantage, value = estimated(
+                lambda obs: critic(state.params, obs), batch, estimate, least_truncated_length(env_params)
             )
-            valued = ValuedTransitions(batch.reward, batch.discount, batch.cut, value, next_value)
-            advantage, _ = estimate.update(jnp.zeros_like(value), valued, estimate.init())
             return Minibatch(
                 batch.obs,
                 batch.extras["policy_action"],
@@ -129,12 +130,16 @@ class PPO(Networks):
                 value_loss = squared_error(value, batch.target).mean()
             entropy = entropy.mean()
             total = policy_loss + self.value_coefficient * value_loss - self.entropy_coefficient * entropy
-            return total, {
+            metrics = {
                 "policy_loss": policy_loss,
                 "value_loss": value_loss,
                 "entropy": entropy,
                 "approximate_kl": approximate_kl(log_prob, batch.log_prob).mean(),
             }
+            if auxiliary is None:
+                return total, metrics
+            more, measured = auxiliary(params, batch, key)
+            return total + more, metrics | measured
 
         learning_rate = step_size(
             self.learning_rate, self.anneal_learning_rate, updates, self.num_epochs * self.num_minibatches

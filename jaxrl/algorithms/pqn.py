@@ -121,7 +121,7 @@ class PQN(Torso):
         learner = descend(init, loss, optimiser, deterministic(init, act))
         learner = minibatched(learner, self.num_epochs, self.num_minibatches)
         learner = relabel(learner, label)
-        learner = epsilon_greedy(learner, network.actions, decay)
+        learner = epsilon_greedy(learner, env.action_space(env_params), decay)
         return iterate(rollout(env, env_params, self.num_envs, self.num_steps, self.reset), learner)
 
 

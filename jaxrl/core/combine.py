@@ -182,6 +182,22 @@ def repeated(learner: Learner, times: int, stacked: tuple[str, ...] = ()) -> Lea
     return learner._replace(update=update)
 
 
+def held(learner: Learner, times: int) -> Learner:
+    """Updates ``times`` times on one and the same batch.
+
+    Laws: ``held(learner, 1)`` is ``learner``; its metrics are averages over the updates.
+    """
+
+    def update(state, batch, key):
+        if times == 1:
+            return learner.update(state, batch, key)
+        keys = jax.random.split(key, times)
+        state, metrics = jax.lax.scan(lambda state, key: learner.update(state, batch, key), state, keys)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return learner._replace(update=update)
+
+
 class EveryState(NamedTuple):
     calls: Shared
     inner: PyTree
@@ -201,7 +217,7 @@ def every(learner: Learner, period: int) -> Learner:
 
     def update(state, batch, key):
         calls = state.calls.value
-        inner, metrics = update_if(calls % period == 0, learner, state.inner, batch, key)
+        inner, metrics = update_if(calls % period == 0, learner.update, state.inner, batch, key)
         return EveryState(Shared((calls + 1) % period), inner), metrics
 
     return on_inner(learner, init, update)
@@ -234,21 +250,23 @@ def after(learner: Learner, start: int) -> Learner:
 
     def update(state, batch, key):
         calls = state.calls.value
-        inner, metrics = update_if(calls >= start, learner, state.inner, batch, key)
+        inner, metrics = update_if(calls >= start, learner.update, state.inner, batch, key)
         return AfterState(Shared(jnp.minimum(calls + 1, start)), inner), metrics
 
     return on_inner(learner, init, update)
 
 
-def update_if(condition: jax.Array, learner: Learner, state: PyTree, batch: PyTree, key: Key) -> tuple[PyTree, Metrics]:
-    """``learner.update`` where ``condition`` holds, else the state as it is and metrics that weigh nothing.
+def update_if(
+    condition: jax.Array, update: Callable[..., tuple[PyTree, Metrics]], state: PyTree, batch: PyTree, key: Key
+) -> tuple[PyTree, Metrics]:
+    """``update(state, batch, key)`` where ``condition`` holds, else the state as it is and metrics that weigh nothing.
 
     Args:
         condition: ``[]``, of what all members share: a branch then, and not a select.
     """
 
     def run(state):
-        state, metrics = learner.update(state, batch, key)
+        state, metrics = update(state, batch, key)
         return state, as_averages(metrics)
 
     def skip(state):
@@ -256,6 +274,30 @@ def update_if(condition: jax.Array, learner: Learner, state: PyTree, batch: PyTr
         return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     return jax.lax.cond(condition, run, skip, state)
+
+
+def restarted(learner: Learner, period: int) -> Learner:
+    """Begins anew after every ``period``-th update, with fresh parameters and a fresh optimiser, while the source goes
+    on: the periodic resets of Nikishin et al. (2022).
+
+    Laws: between two restarts it is ``learner``; after one, its state is ``learner.init(key)`` of a new key, but for
+    ``Shared`` counters, which count on.
+
+    """
+
+    def init(key):
+        return EveryState(Shared(jnp.int32(0)), learner.init(key))
+
+    def update(state, batch, key):
+        inner, metrics = learner.update(state.inner, batch, key)
+        calls = (state.calls.value + 1) % period
+
+        def begin(inner):
+            return keep(jnp.bool_(True), learner.init(jax.random.fold_in(key, 1)), inner)
+
+        return EveryState(Shared(calls), jax.lax.cond(calls == 0, begin, lambda inner: inner, inner)), metrics
+
+    return on_inner(learner, init, update)
 
 
 class TargetState(NamedTuple):
@@ -388,6 +430,65 @@ def relabel(learner: Learner, label: Callable[[PyTree, PyTree, Key], PyTree]) ->
         return learner.update(state, label(state, batch, label_key), key)
 
     return learner._replace(update=update)
+
+
+class NumberedState(NamedTuple):
+    calls: Shared
+    inner: PyTree
+
+
+class Numbered(NamedTuple):
+    """What the learner inside ``numbered`` gets as its batch."""
+
+    batch: PyTree
+    calls: jax.Array
+    """updates before this one, int32 ``[]``, ``Shared`` by all members"""
+
+
+def numbered(learner: Learner) -> Learner:
+    """Hands ``learner`` the number of its updates so far beside the batch, for what changes over a run.
+
+    Law: the number is 0 at the first update and grows by 1.
+    """
+
+    def init(key):
+        return NumberedState(Shared(jnp.int32(0)), learner.init(key))
+
+    def update(state, batch, key):
+        calls = state.calls.value
+        inner, metrics = learner.update(state.inner, Numbered(batch, calls), key)
+        return NumberedState(Shared(calls + 1), inner), metrics
+
+    return on_inner(learner, init, update)
+
+
+class TogetherState(NamedTuple):
+    first: PyTree
+    second: PyTree
+
+
+def together(first: Learner, second: Learner) -> Learner:
+    """Two learners of one batch, such as of a policy and of its critic; behaves as ``first``.
+
+    Laws: either one's updates are those that it would make alone; metrics of both, ``first``'s where names agree.
+    """
+
+    def init(key):
+        first_key, second_key = jax.random.split(key)
+        return TogetherState(first.init(first_key), second.init(second_key))
+
+    def update(state, batch, key):
+        first_key, second_key = jax.random.split(key)
+        first_state, first_metrics = first.update(state.first, batch, first_key)
+        second_state, second_metrics = second.update(state.second, batch, second_key)
+        return TogetherState(first_state, second_state), second_metrics | first_metrics
+
+    return Learner(
+        init,
+        update,
+        lambda state: first.behaviour(state.first),
+        lambda state, *asked: first.policy(state.first, *asked),
+    )
 
 
 class NormalisedState(NamedTuple):

@@ -61,20 +61,28 @@ def descend(
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         return TrainState(optax.apply_updates(state.params, updates), optimiser_state), metrics | {"loss": value}
 
+    return Learner(init_state, update, *acting(policy))
+
+
+def acting(policy: Policy, parameters: Callable[[PyTree], PyTree] = lambda state: state.params) -> tuple:
+    """``behaviour`` and ``policy`` of a learner that acts by ``policy`` with ``parameters(state)``."""
+
     def behaviour(state):
+        params = parameters(state)
+
         def act(obs, noise):
-            action, log_prob = policy.sample(state.params, obs, noise)
+            action, log_prob = policy.sample(params, obs, noise)
             return policy.decode(action), {"log_prob": log_prob, "policy_action": action}
 
         return Behaviour(policy.noise, act)
 
     def judge(state, obs, key, greedy):
         if greedy:
-            return policy.decode(policy.mode(state.params, obs))
+            return policy.decode(policy.mode(parameters(state), obs))
         noise = policy.noise(key, obs.shape[:1])
-        return policy.decode(policy.sample(state.params, obs, noise)[0])
+        return policy.decode(policy.sample(parameters(state), obs, noise)[0])
 
-    return Learner(init_state, update, behaviour, judge)
+    return behaviour, judge
 
 
 def step_size(learning_rate: Any, anneal: bool, updates: int | None, per_update: int = 1) -> Any:

@@ -130,6 +130,10 @@ class Policy(NamedTuple):
     decode: Callable[[PyTree], PyTree] = lambda action: action
     """what the environment is sent for an action of this policy, such as its tanh; log-probabilities are of what
     is sent"""
+    outputs: Callable[[PyTree, PyTree], PyTree] | None = None
+    """``(params, obs) -> outputs[..., k]``, the parameters of the distribution; None where it has no closed form"""
+    kl: Callable[[PyTree, PyTree], jax.Array] | None = None
+    """``(outputs, others) -> [...]``: the divergence KL(outputs, others), expected under the first"""
     fit_loss: Callable[..., jax.Array] | None = None
     """``(params, batch, key) -> loss``"""
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from jaxrl.core.types import Key, Policy, PyTree
 
+LOG_NORMALISER = 0.5 * math.log(2 * math.pi)
+
 
 def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree], jax.Array]) -> Policy:
     """Actions ``0 .. A - 1`` with probabilities ``softmax(logits(params, obs))``, logits ``[..., A]``."""
@@ -31,7 +33,7 @@ def categorical(init: Callable[[Key], PyTree], logits: Callable[[PyTree, PyTree]
     def mode(params, obs):
         return jnp.argmax(logits(params, obs), axis=-1).astype(jnp.int32)
 
-    return Policy(init, jax.random.uniform, sample, log_prob, mode)
+    return Policy(init, jax.random.uniform, sample, log_prob, mode, outputs=logits, kl=categorical_kl)
 
 
 def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
@@ -43,10 +45,9 @@ def select_action(values: jax.Array, action: jax.Array) -> jax.Array:
 
 def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, PyTree], tuple], size: int) -> Policy:
     """Actions ``[..., size]`` from a normal distribution with a diagonal covariance; unbounded."""
-    log_normaliser = 0.5 * math.log(2 * math.pi)
 
     def density(noise, log_std):
-        return jnp.sum(-0.5 * jnp.square(noise) - log_std - log_normaliser, axis=-1)
+        return jnp.sum(normal_log_density(noise, log_std), axis=-1)
 
     def noise(key, shape):
         return jax.random.normal(key, (*shape, size))
@@ -58,13 +59,38 @@ def gaussian(init: Callable[[Key], PyTree], mean_and_log_std: Callable[[PyTree, 
     def log_prob(params, obs, action, key):
         del key
         mean, log_std = mean_and_log_std(params, obs)
-        entropy = jnp.sum(log_std + log_normaliser + 0.5, axis=-1)
+        entropy = jnp.sum(log_std + LOG_NORMALISER + 0.5, axis=-1)
         return density((action - mean) * jnp.exp(-log_std), log_std), entropy
 
     def mode(params, obs):
         return mean_and_log_std(params, obs)[0]
 
-    return Policy(init, noise, sample, log_prob, mode)
+    return Policy(init, noise, sample, log_prob, mode, outputs=mean_and_log_std, kl=gaussian_kl)
+
+
+def normal_log_density(noise: jax.Array, log_std: jax.Array) -> jax.Array:
+    """Of ``mean + exp(log_std) noise``, elementwise."""
+    return -0.5 * jnp.square(noise) - log_std - LOG_NORMALISER
+
+
+def log_tanh_slope(action: jax.Array) -> jax.Array:
+    """``log(1 - tanh(action)^2)``, elementwise, without cancellation for large actions."""
+    return 2 * (math.log(2) - action - jax.nn.softplus(-2 * action))
+
+
+def categorical_kl(logits: jax.Array, others: jax.Array) -> jax.Array:
+    """KL(softmax(logits), softmax(others)): ``[..., A], [..., A] -> [...]``."""
+    log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(others)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def gaussian_kl(one: tuple[jax.Array, jax.Array], other: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """KL(one, other) of normal distributions with diagonal covariances, ``(mean, log_std)[..., size] -> [...]``. What
+    a ``squash`` makes of both has the same."""
+    (mean, log_std), (other_mean, other_log_std) = one, other
+    log_ratio = log_std - other_log_std
+    distance = (mean - other_mean) * jnp.exp(-other_log_std)
+    return jnp.sum(0.5 * (jnp.exp(2 * log_ratio) + jnp.square(distance) - 1) - log_ratio, axis=-1)
 
 
 def deterministic(init: Callable[[Key], PyTree], act: Callable[[PyTree, PyTree], PyTree]) -> Policy:
@@ -84,6 +110,30 @@ def deterministic(init: Callable[[Key], PyTree], act: Callable[[PyTree, PyTree],
     return Policy(init, noise, sample, log_prob, act)
 
 
+def modal(policy: Policy) -> Policy:
+    """Samples the mode of ``policy``; log-probabilities of samples are 0."""
+    return policy._replace(sample=lambda params, obs, noise: (policy.mode(params, obs), jnp.zeros(obs.shape[:1])))
+
+
+def noisy(policy: Policy, deviation: float | jax.Array, size: int, low: jax.Array, high: jax.Array) -> Policy:
+    """Samples ``[..., size]`` with normal noise added to each coordinate, of ``deviation`` half-widths of the box, and
+    clipped into it.
+
+    For deterministic policies that explore; the mode stays as it is.
+    """
+    scale = deviation * (jnp.asarray(high) - jnp.asarray(low)) / 2
+
+    def noise(key, shape):
+        inner_key, key = jax.random.split(key)
+        return policy.noise(inner_key, shape), jax.random.normal(key, (*shape, size))
+
+    def sample(params, obs, noise):
+        action, log_prob = policy.sample(params, obs, noise[0])
+        return jnp.clip(action + scale * noise[1], low, high), log_prob
+
+    return policy._replace(noise=noise, sample=sample)
+
+
 def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the action clipped into the box; likelihoods stay those of the unclipped action."""
     return policy._replace(decode=lambda action: jnp.clip(policy.decode(action), low, high))
@@ -100,8 +150,7 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     centre = (jnp.asarray(high) + jnp.asarray(low)) / 2
 
     def log_volume(action):
-        # log of d/du tanh(u) = 1 - tanh(u)^2, without cancellation for large u
-        return jnp.sum(jnp.log(half_width) + 2 * (math.log(2) - action - jax.nn.softplus(-2 * action)), axis=-1)
+        return jnp.sum(jnp.log(half_width) + log_tanh_slope(action), axis=-1)
 
     def sample(params, obs, noise):
         action, log_prob = policy.sample(params, obs, noise)

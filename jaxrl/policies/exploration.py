@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from gymnax.environments import spaces
 
 from jaxrl.core.types import Key, Learner, PyTree, Shared
 
@@ -14,8 +15,10 @@ class ExplorationState(NamedTuple):
     inner: PyTree
 
 
-def epsilon_greedy(learner: Learner, actions: int, epsilon: Callable[[jax.Array], jax.Array]) -> Learner:
-    """Acts as ``learner`` does, but for a share of steps in which one of ``actions`` integers is drawn uniformly.
+def epsilon_greedy(
+    learner: Learner, space: spaces.Discrete | spaces.Box, epsilon: Callable[[jax.Array], jax.Array]
+) -> Learner:
+    """Acts as ``learner`` does, but for a share of steps in which an action of ``space`` is drawn uniformly.
 
     It reports nothing beside its actions. Judged greedily it is ``learner``.
 
@@ -25,6 +28,8 @@ def epsilon_greedy(learner: Learner, actions: int, epsilon: Callable[[jax.Array]
     Args:
         epsilon: the share, by the number of updates so far, an int32 that is ``Shared`` by all members.
     """
+
+    numbers = 1 if isinstance(space, spaces.Discrete) else space.shape[0]
 
     def init(key: Key) -> ExplorationState:
         return ExplorationState(Shared(jnp.int32(0)), learner.init(key))
@@ -38,13 +43,17 @@ def epsilon_greedy(learner: Learner, actions: int, epsilon: Callable[[jax.Array]
 
         def noise(key, shape):
             inner_key, key = jax.random.split(key)
-            return inner.noise(inner_key, shape), jax.random.uniform(key, (*shape, 2))
+            return inner.noise(inner_key, shape), jax.random.uniform(key, (*shape, 1 + numbers))
 
         def act(obs, noise):
             inner_noise, uniform = noise
             greedy, _ = inner.act(obs, inner_noise)
-            drawn = jnp.minimum((uniform[..., 1] * actions).astype(jnp.int32), actions - 1)
-            return jnp.where(uniform[..., 0] < share, drawn, greedy), {}
+            explores = uniform[..., 0] < share
+            if isinstance(space, spaces.Discrete):
+                drawn = jnp.minimum((uniform[..., 1] * space.n).astype(jnp.int32), space.n - 1)
+                return jnp.where(explores, drawn, greedy), {}
+            drawn = space.low + (space.high - space.low) * uniform[..., 1:]
+            return jnp.where(explores[..., None], drawn, greedy), {}
 
         return inner._replace(noise=noise, act=act)
 

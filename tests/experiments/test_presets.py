@@ -20,6 +20,12 @@ def test_all_are_there():
     stock = ["SpaceInvaders-MinAtar", "tabular/gridworld-v0", "tabular/two-coin-v0"]
     assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1", *(f"dqn/stock/{env}" for env in stock)]
     assert preset_names("pqn") == ["pqn/CartPole-v1"]
+    robots = ("ant", "halfcheetah", "hopper", "pusher", "reacher", "walker2d")
+    goals = "control/multi-goal-v0"
+    assert preset_names("sac") == ["sac/Pendulum-v1", *(f"sac/brax/{robot}" for robot in robots), f"sac/{goals}"]
+    assert preset_names("pmoe") == ["pmoe/Pendulum-v1", f"pmoe/{goals}"]
+    for algorithm in ("mdpo", "soft_mdpo", "td3", "trpo"):
+        assert preset_names(algorithm) == [f"{algorithm}/Pendulum-v1"]
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments import spaces
 
 from jaxrl.core.types import Behaviour, Learner
 from jaxrl.policies.exploration import epsilon_greedy, linear_decay
@@ -29,7 +30,7 @@ def greedy_learner():
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_shares_of_actions(epsilon):
     """The greedy action also comes up among the random ones."""
-    learner = epsilon_greedy(greedy_learner(), ACTIONS, lambda calls: jnp.float32(epsilon))
+    learner = epsilon_greedy(greedy_learner(), spaces.Discrete(ACTIONS), lambda calls: jnp.float32(epsilon))
     state, obs = learner.init(KEY), jnp.zeros((ROWS, 1))
     behaviour = learner.behaviour(state)
     action, extras = behaviour.act(obs, behaviour.noise(KEY, (ROWS,)))
@@ -47,7 +48,7 @@ def test_the_share_falls_by_the_number_of_updates():
     decay = linear_decay(1.0, 0.2, 0.5, 8)
     np.testing.assert_allclose([decay(jnp.int32(n)) for n in range(7)], [1, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2], rtol=1e-6)
     assert linear_decay(1.0, 0.2, 0.0, 8)(jnp.int32(1)) == pytest.approx(0.2)
-    learner = epsilon_greedy(greedy_learner(), ACTIONS, lambda calls: jnp.where(calls < 2, 1.0, 0.0))
+    learner = epsilon_greedy(greedy_learner(), spaces.Discrete(ACTIONS), lambda calls: jnp.where(calls < 2, 1.0, 0.0))
     state = learner.init(KEY)
     for call in range(3):
         behaviour = learner.behaviour(state)

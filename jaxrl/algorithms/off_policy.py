@@ -1,0 +1,99 @@
+"""What SAC, TD3 and their relatives share: replayed transitions, gradient steps interleaved with collecting them."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from flax import struct
+from gymnax.environments.environment import Environment
+
+from jaxrl.core.combine import after, iterate, normalised, repeated, restarted
+from jaxrl.core.config import check_within, static
+from jaxrl.core.types import Algorithm, Learner
+from jaxrl.errors import InvalidArgument
+from jaxrl.policies.control import ActorsAndCritics
+from jaxrl.policies.exploration import epsilon_greedy
+from jaxrl.sources.replay import replay
+from jaxrl.sources.rollout import least_truncated_length, rollout
+
+INFINITY = float("inf")
+
+
+@struct.dataclass(kw_only=True)
+class OffPolicy(ActorsAndCritics):
+    """The hyperparameters of off-policy actor-critics, for an algorithm to inherit."""
+
+    gamma: float = 0.99
+    """Discount factor."""
+    actor_learning_rate: float = 3e-4
+    """Adam's step size for the actor."""
+    critic_learning_rate: float = 3e-4
+    """Adam's step size for the critics."""
+    max_grad_norm: float = INFINITY
+    """Gradients of the actor and of the critics are each scaled down to this global norm."""
+    target_rate: float = 0.005
+    """How far target networks move at each move; 1 copies."""
+    num_envs: int = static(1)
+    """Environments of each member."""
+    num_steps: int = static(1)
+    """Steps of each environment in an iteration."""
+    update_to_data: float = static(1.0)
+    """Gradient steps for each environment step; those of an iteration must be a whole number."""
+    batch_size: int = static(256)
+    """Transitions of each gradient step."""
+    capacity: int = static(100_000)
+    """Transitions that are kept, rounded up to whole iterations."""
+    learning_starts: int = static(1_000)
+    """Environment steps before the first gradient step; until then actions are uniform."""
+    restart_every: int | None = static(None)
+    """Gradient steps after which networks and optimisers begin anew while the transitions are kept (Nikishin et al.
+    2022); never by default."""
+    normalise_observations: bool = static(False)
+    """Standardise observations by the running moments of what is replayed."""
+
+    def check_off_policy(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
+        check_within(
+            self,
+            **dict.fromkeys(("gamma", "target_rate"), (0, 1)),
+            **dict.fromkeys(("actor_learning_rate", "critic_learning_rate", "max_grad_norm"), (0, INFINITY)),
+            **dict.fromkeys(("num_envs", "num_steps", "batch_size", "restart_every"), (1, INFINITY)),
+            learning_starts=(0, INFINITY),
+        )
+        check_within(self, capacity=(self.batch_size, INFINITY))
+        per_iteration = self.update_to_data * self.num_envs * self.num_steps
+        if not (per_iteration >= 1 and per_iteration == round(per_iteration)):
+            raise InvalidArgument(
+                "update_to_data",
+                self.update_to_data,
+                f"must give a whole number of gradient steps for the num_envs * num_steps ="
+                f" {self.num_envs * self.num_steps} environment steps of an iteration, not {per_iteration:g}",
+            )
+        self.check_actors_and_critics(env, env_params)
+
+    def optimiser(self, learning_rate: Any) -> optax.GradientTransformation:
+        """Adam on one flat vector: an optimiser of a dozen small arrays takes longer."""
+        return optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate)))
+
+    def from_replay(self, learner: Learner, env: Environment, env_params: Any) -> Algorithm:
+        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``."""
+        steps = self.num_envs * self.num_steps
+        updates = round(self.update_to_data * steps)
+        start = max(0, -(-self.learning_starts // steps) - 1)
+        if self.restart_every is not None:
+            learner = restarted(learner, self.restart_every)
+        learner = after(repeated(learner, updates), start)
+        learner = epsilon_greedy(
+            learner, env.action_space(env_params), lambda calls: jnp.where(calls < start, 1.0, 0.0)
+        )
+        if self.normalise_observations:
+            learner = normalised(learner, env.observation_space(env_params).shape)
+        source = replay(
+            rollout(env, env_params, self.num_envs, self.num_steps),
+            lambda key: learner.behaviour(learner.init(key)),
+            self.capacity,
+            self.batch_size,
+            updates,
+            min_episode_steps=least_truncated_length(env_params),
+        )
+        return iterate(source, learner)
