@@ -40,7 +40,20 @@ class PointState(EnvState):
     position: Any
 
 
-class MultiGoal(Environment):
+class PlanarAction(Environment):
+    """Base of environments with an action ``[2]`` in [-1, 1]."""
+
+    @property
+    def num_actions(self) -> int:
+        """Dimensions of an action."""
+        return 2
+
+    def action_space(self, params=None) -> spaces.Box:
+        """Box of ``[2]`` in [-1, 1]."""
+        return spaces.Box(-1.0, 1.0, (2,), jnp.float32)
+
+
+class MultiGoal(PlanarAction):
     """A point in the plane and four goals at a distance of 5 from its start.
 
     It moves by the action ``[2]`` in [-1, 1] and a little noise. The reward is minus a fifth of the distance to the
@@ -78,15 +91,6 @@ class MultiGoal(Environment):
         """Within the radius of a goal."""
         return jnp.linalg.norm(state.position - GOALS, axis=-1).min() < params.radius
 
-    @property
-    def num_actions(self) -> int:
-        """Dimensions of an action."""
-        return 2
-
-    def action_space(self, params=None) -> spaces.Box:
-        """Box of ``[2]`` in [-1, 1]."""
-        return spaces.Box(-1.0, 1.0, (2,), jnp.float32)
-
     def observation_space(self, params) -> spaces.Box:
         """Box of ``[2]``, the position."""
         return spaces.Box(-jnp.inf, jnp.inf, (2,), jnp.float32)
@@ -105,7 +109,7 @@ class CornersParams(EnvParams):
     width: float = 0.2
 
 
-class Corners(Environment):
+class Corners(PlanarAction):
     """One action ``[2]`` in [-1, 1], with a hill at each of four corners: a reward of
     ``max_k exp(-|a - c_k|^2 / (2 w^2))``, ``c_k = (+-0.8, +-0.8)``. Episodes last one step."""
 
@@ -132,15 +136,6 @@ class Corners(Environment):
     def is_terminated(self, state: Any, params):
         """After the one step."""
         return state.time > 0
-
-    @property
-    def num_actions(self) -> int:
-        """Dimensions of an action."""
-        return 2
-
-    def action_space(self, params=None) -> spaces.Box:
-        """Box of ``[2]`` in [-1, 1]."""
-        return spaces.Box(-1.0, 1.0, (2,), jnp.float32)
 
     def observation_space(self, params) -> spaces.Box:
         """Box of ``[1]``."""

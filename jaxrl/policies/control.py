@@ -1,7 +1,7 @@
 """Actors and critics of off-policy control, for continuous and discrete actions behind one set of functions."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class ActorsAndCritics(Torso):
     """Share of the features of every layer of the critics that is dropped in training (DroQ, Hiraoka et al. 2022)."""
     hidden_sizes: tuple[int, ...] = static((256, 256))
     """Widths of the dense layers."""
-    activation: Any = static("relu")
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("relu")
     """Nonlinearity of every layer but the heads."""
 
     def check_actors_and_critics(self, env: Environment, env_params: Any) -> None:
