@@ -21,7 +21,7 @@ STATES, ACTIONS, SUCCESSORS, DISCOUNT = 10_000, 5, 5, 0.95
 ERROR = 1e-6
 """of the values, at most, as each side bounds it"""
 VALUES, MODIFIED = "value_iteration", "modified_policy_iteration"
-OURS, QUANTECON, MDPSOLVER = "measure_bellman.py", "quantecon", "MDPSolver"
+OURS, QUANTECON, MDPSOLVER = "measure_bellman", "quantecon", "MDPSolver"
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "value iteration": (OURS, {"backup": "nominal", "method": VALUES, "solves": 9}),
     "value iteration, quantecon": (QUANTECON, {"method": VALUES, "solves": 3}),
@@ -83,7 +83,7 @@ def main() -> None:
                 if solver == OURS:
                     found = measure(sys.executable, OURS, whole, arguments.timeout)
                 else:
-                    found = measure(peers, "measure_bellman_peer.py", whole | {"peer": solver}, arguments.timeout)
+                    found = measure(peers, "measure_bellman_peer", whole | {"peer": solver}, arguments.timeout)
                 measured[name].append(found)
                 print(f"{turn + 1}/{arguments.repeats} {name}: {found}", flush=True)
             rows = [

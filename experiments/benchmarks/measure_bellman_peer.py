@@ -4,7 +4,8 @@ import json
 import sys
 
 import numpy as np
-from measure_bellman import timed
+
+from experiments.benchmarks.measure_bellman import timed
 
 
 def main() -> None:
