@@ -34,6 +34,7 @@ ALGORITHMS = {
     "td3": "jaxrl.algorithms.td3:TD3",
     "trpo": "jaxrl.algorithms.trpo:TRPO",
     "reinforce": "jaxrl.algorithms.reinforce:REINFORCE",
+    "value-iteration": "jaxrl.algorithms.value_iteration:ValueIteration",
 }
 """name on the command line: where its dataclass is"""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxrl.algorithms.sac import SAC
     from jaxrl.algorithms.td3 import TD3
     from jaxrl.algorithms.trpo import TRPO
+    from jaxrl.algorithms.value_iteration import ValueIteration
     from jaxrl.engine.loading import LoadedRun, load_run
     from jaxrl.engine.train import Result, train
     from jaxrl.envs import make
@@ -35,6 +36,7 @@ _LAZY = {
     "PMOEPPO": "algorithms.pmoe",
     "SoftMDPO": "algorithms.mdpo",
     "TRPO": "algorithms.trpo",
+    "ValueIteration": "algorithms.value_iteration",
     "LoadedRun": "engine.loading",
     "Result": "engine.train",
     "load_run": "engine.loading",
@@ -59,6 +61,7 @@ __all__ = [
     "Result",
     "SoftMDPO",
     "UserError",
+    "ValueIteration",
     "load_run",
     "make",
     "train",

@@ -195,7 +195,7 @@ def solve_many(
 # --- one sweep -----------------------------------------------------------------------------------------------------
 
 
-class _Sweep(NamedTuple):
+class Sweep(NamedTuple):
     """A backup of one process."""
 
     best: Callable[[Any, Any], tuple[Any, Any, Any, Any]]
@@ -206,7 +206,7 @@ class _Sweep(NamedTuple):
     """nature's, before the first sweep"""
 
 
-def _sweep(mdp: MDP, backup: Backup) -> _Sweep:
+def backup_sweep(mdp: MDP, backup: Backup) -> Sweep:
     """What a sweep over the states does."""
     nature, greedy, discount = backup.nature, backup.greedy, 1.0 if backup.average else mdp.discount
     if nature.rectangular == "s":
@@ -223,15 +223,15 @@ def _sweep(mdp: MDP, backup: Backup) -> _Sweep:
         q, guess = action_values(value, guess)
         return greedy.evaluate(q, policy), guess
 
-    return _Sweep(best, evaluate, guess)
+    return Sweep(best, evaluate, guess)
 
 
-def _first(sweep: _Sweep, value: Any) -> Any:
+def _first(sweep: Sweep, value: Any) -> Any:
     """``value[S]`` after one sweep."""
     return sweep.best(value, sweep.guess)[0]
 
 
-def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
+def _joint_sweep(mdp: MDP, backup: Backup, discount) -> Sweep:
     """The same where policy and kernels of a state are chosen together."""
     nature, greedy = backup.nature, backup.greedy
     p, outcomes = _outcomes(mdp, discount)
@@ -248,7 +248,7 @@ def _joint_sweep(mdp: MDP, backup: Backup, discount) -> _Sweep:
     def evaluate(value, policy, guess):
         return nature.respond_to(p, outcomes(value), policy)[0], guess
 
-    return _Sweep(best, evaluate)
+    return Sweep(best, evaluate)
 
 
 def _expectation(mdp: MDP, discount) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any]:
@@ -313,7 +313,7 @@ def _solve(mdp, backup, initial, tolerance, method, max_iterations, sweeps):
     """One process; a tuple in the order of ``Solution``."""
     if not backup.space.is_scalar:
         return solve_laws(mdp, backup, initial, tolerance, method, max_iterations)
-    best, evaluate, guess = _sweep(mdp, backup)
+    best, evaluate, guess = backup_sweep(mdp, backup)
     dtype = mdp.probabilities.dtype
     discount, average = jnp.asarray(mdp.discount, dtype), backup.average
     rounding = 8 * jnp.finfo(dtype).eps
@@ -441,10 +441,10 @@ def _backwards(mdp, backup, initial, of_stage, horizon):
         return laws_backwards(of_stage, mdp, initial, stages)
 
     def stage(carry, t):
-        new, policy, q, guess = _sweep(mdp, of_stage(t)).best(*carry)
+        new, policy, q, guess = backup_sweep(mdp, of_stage(t)).best(*carry)
         return (new, guess), (new, policy, q)
 
-    start = initial, _sweep(mdp, of_stage(0)).guess
+    start = initial, backup_sweep(mdp, of_stage(0)).guess
     _, (values, policies, q) = jax.lax.scan(stage, start, stages, reverse=True)
     return jnp.concatenate([values, initial[None]]), policies, q, None, None
 
@@ -480,7 +480,7 @@ def _check_numbers(mdp: MDP, backup: Backup) -> None:
     try:
         value = jax.ShapeDtypeStruct((states,), np.float32)
         scalar = dataclasses.replace(backup, space=Scalar(), utility=Mean())
-        shape = jax.eval_shape(lambda mdp, value: _first(_sweep(mdp, scalar), value), mdp, value).shape
+        shape = jax.eval_shape(lambda mdp, value: _first(backup_sweep(mdp, scalar), value), mdp, value).shape
     except (TypeError, ValueError):
         shape = None
     if shape != (states,):

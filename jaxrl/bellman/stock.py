@@ -82,7 +82,7 @@ def solve_with_stock(
         UndefinedComposition: for a utility that a discount or an endless horizon rules out, or that needs no stock.
 
     Warns:
-        if the stocks do not cover those from which a return can still change the sign.
+        UserWarning: if the stocks do not cover those from which a return can still change the sign.
 
     Example:
         >>> from jaxrl.bellman import nearness, solve_with_stock, sparse_mdp

@@ -34,7 +34,7 @@ from jaxrl.bellman import (
     solve_many,
     sparse_mdp,
 )
-from jaxrl.bellman.solve import _first, _sweep
+from jaxrl.bellman.solve import _first, backup_sweep
 from jaxrl.errors import InvalidArgument
 
 
@@ -208,7 +208,7 @@ def test_backups_are_monotone_contractions_that_move_with_their_argument(transfo
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         process = jax.tree.map(jnp.asarray, garnet(1, states=30, actions=3, branching=4, discount=0.9))
-        sweep = jax.jit(lambda v: _first(_sweep(process, bellman(*transforms)), v))
+        sweep = jax.jit(lambda v: _first(backup_sweep(process, bellman(*transforms)), v))
         for _ in range(5):
             v, w = (jnp.asarray(rng.normal(size=30)) for _ in range(2))
             np.testing.assert_allclose(sweep(v + 2.5), sweep(v) + 0.9 * 2.5, atol=1e-9)

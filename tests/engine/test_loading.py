@@ -188,7 +188,10 @@ def test_all_checkpoints_damaged(copy):
     [
         ({"env": "Cartpole-v9"}, "env='Cartpole-v9': unknown env; did you mean 'CartPole-v1'"),
         ({"algorithm": "PPQ"}, "algorithm='PPQ': unknown algorithm; did you mean 'PQN' or 'PPO'"),
-        ({"algorithm": "Result"}, "algorithm='Result': unknown algorithm; known: DQN, HDPO, PPO, PQN, REINFORCE"),
+        (
+            {"algorithm": "Result"},
+            "algorithm='Result': unknown algorithm; known: DQN, HDPO, PPO, PQN, REINFORCE, ValueIteration",
+        ),
         ({"env_params": "EnvParams(gravity=1.0)"}, "was trained with env_params=EnvParams(gravity=1.0)"),
         ({"config": {"learning_rate": 1.0}}, "has other hyperparameters than this version's: activation, "),
         ({"sweep": {}}, "holds a sweep"),
