@@ -121,7 +121,11 @@ def table_row(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     seconds, updates, sweeps, error, compiling = (
         spread(side, name) for name in ("seconds", "updates_per_second", "sweeps", "error", "compile_seconds")
     )
-    others = [other["measured"] for other in rows if other["name"] == COMPARED.get(row["name"])]
+    others = [  # of the same run: the machine may have been busier in another
+        other["measured"]
+        for other in rows
+        if other["name"] == COMPARED.get(row["name"]) and other["about"] == row["about"]
+    ]
     base = spread(others[0], "seconds") if others else None
     processor = spread(side, "processor_seconds")
     of_base = spread(others[0], "processor_seconds") if others else None
