@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
-from jaxrl.envs.inventory.data import DemandSeries
 
 
 class Demand(NamedTuple):
@@ -71,20 +70,20 @@ def normal(clipped: bool = True) -> Demand:
     return Demand(memoryless, draw)
 
 
-def replay(series: DemandSeries) -> Demand:
-    """What was sold in reality: each episode is one product, from period ``params.first_period`` of the data on.
+def replay(periods: int, features: int = 0) -> Demand:
+    """What was sold in reality, ``params.sales[products, K, periods]``: each episode is one product, from period
+    ``params.first_period`` on, with the calendar ``params.calendar[periods, features]``.
 
     Periods past the last one repeat it; a time limit within the data keeps that from happening.
     """
-    sales, features = jnp.asarray(series.sales), jnp.asarray(series.calendar)  # [products, K, T], [T, C]
 
     def start(key, params):
-        return jax.random.randint(key, (), 0, sales.shape[0])
+        return jax.random.randint(key, (), 0, params.sales.shape[0])
 
     def draw(key, product, times, params):
-        return sales[product].T[jnp.clip(params.first_period + times, 0, sales.shape[2] - 1)]
+        return params.sales[product].T[jnp.clip(params.first_period + times, 0, periods - 1)]
 
     def calendar(product, time, params):
-        return features[jnp.clip(params.first_period + time, 0, features.shape[0] - 1)]
+        return params.calendar[jnp.clip(params.first_period + time, 0, periods - 1)]
 
-    return Demand(start, draw, calendar, features.shape[1], sales.shape[2])
+    return Demand(start, draw, calendar, features, periods)

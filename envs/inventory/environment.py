@@ -29,7 +29,8 @@ class InventoryParams(EnvParams):
         lead_time: ``[E]`` periods, at least 1. With 1 an order arrives before the next period's demand.
         demand_mean, demand_std: ``[K]`` moments of a period's demand.
         demand_correlation: between any two stores.
-        first_period: of the data, where demand is replayed from data.
+        sales, calendar: ``[products, K, T]`` and ``[T, C]``, the data where demand is replayed from data.
+        first_period: of the data.
         initial_periods: ``[n]`` slots that start with stock, each with U(0, 1) times the mean demand of the stores
             that the node serves; stock starts on hand and in transit.
         lower, upper: bounds between which parameters are drawn anew for every episode, by their names; fixed where
@@ -44,6 +45,8 @@ class InventoryParams(EnvParams):
     demand_mean: Any = None
     demand_std: Any = None
     demand_correlation: Any = 0.0
+    sales: Any = None
+    calendar: Any = None
     first_period: Any = 0
     initial_periods: Any = None
     lower: Any = struct.field(default_factory=dict)
@@ -134,11 +137,11 @@ class InventoryNetwork(Environment):
             raise InvalidArgument("window", window, "must be a number of periods, or 0 for none")
         self.network, self.demand, self.lost, self.profit = network, demand, lost, profit
         self.window, self.env_id, self.lean, self.validation = window, env_id, lean, validation
-        self._params = checked(params, network)
+        self._params = checked(params, network, demand)
 
     def check_params(self, params: InventoryParams) -> None:
         """Raises InvalidArgument for parameters that do not fit the network or make no sense."""
-        checked(params, self.network)
+        checked(params, self.network, self.demand)
 
     def validation_params(self, params: InventoryParams) -> InventoryParams:
         """The same problem on the periods that are set aside to choose policies on; ``params`` if there are none."""
@@ -332,7 +335,7 @@ class InventoryNetwork(Environment):
         return spaces.Box(-jnp.inf, jnp.inf, size, jnp.float32)
 
 
-def checked(params: InventoryParams, network: Network) -> InventoryParams:
+def checked(params: InventoryParams, network: Network, demand: Demand) -> InventoryParams:
     """Parameters as arrays of the network's shapes.
 
     Raises:
@@ -365,6 +368,8 @@ def checked(params: InventoryParams, network: Network) -> InventoryParams:
     for group in (values, lower, upper):
         if "lead_time" in group:
             group["lead_time"] = group["lead_time"].astype(np.int32)
+    if demand.periods is not None:
+        values |= checked_data(params, stores, demand.periods)
     arrays = {name: jnp.asarray(value) for name, value in values.items()}
     return dataclasses.replace(
         params,
@@ -374,6 +379,16 @@ def checked(params: InventoryParams, network: Network) -> InventoryParams:
         lower={name: jnp.asarray(value) for name, value in lower.items()},
         upper={name: jnp.asarray(value) for name, value in upper.items()},
     )
+
+
+def checked_data(params: InventoryParams, stores: int, periods: int) -> dict[str, np.ndarray]:
+    """Recorded demand of any number of products, and its calendar; raises InvalidArgument for other shapes."""
+    sales, calendar = (np.asarray(values, np.float32) for values in (params.sales, params.calendar))
+    if sales.shape[1:] != (stores, periods) or not len(sales):
+        raise InvalidArgument("the shape of sales", sales.shape, f"must be (products, {stores}, {periods})")
+    if calendar.ndim != 2 or len(calendar) != periods:
+        raise InvalidArgument("the shape of calendar", calendar.shape, f"must be ({periods}, features)")
+    return {"sales": sales, "calendar": calendar}
 
 
 def check_lead_times(low: np.ndarray, high: np.ndarray, network: Network) -> None:

@@ -245,10 +245,12 @@ def _replayed(
         demand_std=known.std(axis=(0, 2)),
         first_period=begin,
         initial_periods=0,
+        sales=series.sales,
+        calendar=series.calendar,
     )
     return InventoryNetwork(
         network,
-        replay(series),
+        replay(*series.calendar.shape),
         params,
         profit=True,
         window=series.history,

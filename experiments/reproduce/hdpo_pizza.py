@@ -5,7 +5,6 @@ chosen on the second part. All policies meet the same prices, lead times and sal
 of a bootstrap over the products, since days and seeds of one product are not independent.
 """
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -88,20 +87,20 @@ def judged(series: Any, factory: Any, weights: Any, seeds: int) -> np.ndarray:
     """``[seeds, products]`` profit a store and day in the last part of the year, of parameters with leaves
     ``[seeds, ...]``."""
     keys = jax.random.split(jax.random.key(2**31), DRAWS)  # the same prices and lead times for all
-    profits = []
-    for product in range(len(series.products)):
-        one = dataclasses.replace(
-            series, sales=series.sales[product : product + 1], products=series.products[product : product + 1]
-        )
-        env = real_store(one, "test", lead_time=LEAD_TIME)
-        policy, params = factory(env, env.default_params), env.default_params
+    env = real_store(series, "test", lead_time=LEAD_TIME)
+    policy = factory(env, env.default_params)
 
-        def profit(own, env=env, policy=policy, params=params):
+    @jax.jit
+    def profits(sales):
+        params = env.default_params.replace(sales=sales[None])
+
+        def profit(own):
             act = partial(policy.act, own)
             return -simulate(env, act, keys, params.max_steps_in_episode, params, ignore=series.warm_up).mean()
 
-        profits.append(jax.jit(jax.vmap(profit, axis_size=seeds))(weights))
-    return np.array(profits).T
+        return jax.vmap(profit, axis_size=seeds)(weights)
+
+    return np.array([profits(sales) for sales in series.sales]).T
 
 
 def gain(name: str, ours: np.ndarray, theirs: np.ndarray, seeds: int) -> Row:

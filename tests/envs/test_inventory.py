@@ -373,6 +373,25 @@ def test_replayed_demand_and_what_is_seen_before_it_are_the_data(split):
             np.testing.assert_array_equal(views.calendar[t, lane], TAGGED.calendar[now])
 
 
+def test_recorded_demand_is_a_leaf_of_the_parameters():
+    """So that one program serves other data: here each product alone, scaled up."""
+    env = real_store(TAGGED, lead_time=(1, 3))
+    traced = jax.jit(lambda params: env.draw_noise(KEY, env.reset_env(KEY, params)[1], params, 5))
+    begin = TAGGED.periods("train")[0]
+    for product in range(3):
+        sales = 2 * TAGGED.sales[[product]]
+        demand = traced(env.default_params.replace(sales=jnp.asarray(sales)))
+        np.testing.assert_array_equal(demand, sales[0, :, begin : begin + 5].T)
+    assert traced._cache_size() == 1
+
+
+@pytest.mark.parametrize("other", [{"sales": TAGGED.sales[..., 1:]}, {"sales": None}, {"calendar": np.zeros((3, 1))}])
+def test_recorded_demand_of_another_shape_is_refused(other):
+    env = real_store(TAGGED, lead_time=(1, 3))
+    with pytest.raises(InvalidArgument, match=f"the shape of {next(iter(other))}"):
+        env.check_params(env.default_params.replace(**other))
+
+
 def drawing(stores=2):
     network = Network(stores + 1, stores, ((OUTSIDE, 0), *((0, 1 + store) for store in range(stores))), 4)
     params = InventoryParams(
