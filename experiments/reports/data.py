@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.reports.references import REFERENCES, RETURNS, Reference
+from experiments.reports.references import REFERENCES, RETURNS, SCORES, Reference, optimal_score
 from jaxrl.engine.figures import judged_metric
 from jaxrl.engine.program import FINITE
 from jaxrl.engine.run_directory import read_metrics
@@ -191,13 +191,18 @@ def best_member(final: pd.DataFrame, metric: str) -> int:
     return int(final.loc[final[metric].idxmax(), "member"])
 
 
-def reference_of(env: str, metric: str | None) -> Reference | None:
-    return REFERENCES.get(env) if metric in RETURNS else None
+def reference_of(run: Run, metric: str | None) -> Reference | None:
+    """What a metric of a run is measured by: one value for all of its members, so none where their problems differ."""
+    if metric in RETURNS:
+        return REFERENCES.get(run.env)
+    if metric in SCORES and run.request.get("algorithm") == "HDPO" and not run.request.get("env_variants"):
+        return optimal_score(run.env, run.request.get("env_settings") or {})
+    return None
 
 
 def summary_rows(run: Run, metric: str, final: pd.DataFrame, configs: pd.DataFrame) -> list[dict[str, Any]]:
     """One line of the summary table for a run, and for a sweep one more for its best config."""
-    reference = reference_of(run.env, metric)
+    reference = reference_of(run, metric)
 
     def row(what: str, values: np.ndarray, estimate: Interval) -> dict[str, Any]:
         gap = None if reference is None else optimality_gap(values, reference.value)._asdict()

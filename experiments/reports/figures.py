@@ -66,6 +66,8 @@ def learning_curves(entries: list[dict[str, Any]], metric: str) -> Any:
             name = f"{entry['name']}, {name}" if shape[0] > 1 and len(entries) > 1 else name
             (line,) = axes.plot(steps[place], band["value"][place], label=name, linewidth=1.8)
             axes.fill_between(steps[place], band["low"][place], band["high"][place], color=line.get_color(), alpha=0.25)
+    for level in {entry["levels"][metric] for entry in entries if metric in entry["levels"]}:
+        axes.axhline(level, color="0.45", linewidth=1.2, linestyle=":")
     axes.set_xlabel("environment steps of a member")
     axes.set_ylabel(metric.replace("_", " "))
     axes.legend(fontsize=8)

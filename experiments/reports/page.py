@@ -63,13 +63,15 @@ def run_numbers(run: Run, metric: str | None, share: int) -> tuple[dict[str, Any
     Args:
         share: runs that share the curves and lines of the page.
     """
-    reference = reference_of(run.env, metric)
+    reference = reference_of(run, metric)
+    known = {name: reference_of(run, name) for name in run.metrics}
     entry: dict[str, Any] = {
         "name": run.name,
         "directory": str(run.directory),
         "algorithm": run.request.get("algorithm"),
         "env": run.env,
         "reference": None if reference is None else reference._asdict(),
+        "levels": {name: each.value for name, each in known.items() if each is not None},
         "swept": run.swept,
         "members": 0 if run.table.empty else int(run.table["member"].nunique()),
         "timing": timing(run),

@@ -112,7 +112,9 @@ function drawCurves() {
       hovertemplate: `%{y:.5g} [%{customdata[0]:.5g}, %{customdata[1]:.5g}]<br>%{x:,.6~g} ${words(axis)}<extra>%{fullData.name}</extra>`,
     });
   });
+  const levels = [...new Set(curves.map(([run]) => run.levels[metric]).filter((level) => level !== undefined))];
   return Plotly.react("curve-plot", [...faint, ...bands, ...means], layout({
+    shapes: levels.map((y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: "#777", width: 1.5, dash: "dot" } })),
     height: 520 + 12 * Math.max(0, means.length - 6),
     xaxis: { ...AXIS, title: { text: axis === "wall_seconds" ? "seconds since the start" : `${words(axis)} of a member` } },
     yaxis: { ...AXIS, title: { text: words(metric) } },

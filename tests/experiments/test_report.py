@@ -14,6 +14,7 @@ from synthetic_runs import GRID, write_run
 
 from experiments import report as command
 from experiments.reports import page
+from experiments.reports.data import Run, reference_of
 from experiments.train import main as train
 from jaxrl.stats import interquartile_mean
 
@@ -159,6 +160,36 @@ def test_another_metric(tmp_path, make):
     last = rows.loc[rows["evaluation"] == 4, "loss"].sort_values()
     assert report["summary"][0]["value"] == pytest.approx(last[1:3].mean())
     assert report["summary"][0]["optimality_gap"] is None  # the reference is about returns
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "cost"),
+    [
+        ("one-store-lost", {"lead_time": 1, "underage": 4.0}, 4.0407),
+        ("one-store-lost", {"lead_time": 6}, None),
+        ("one-store-backlogged", {}, 6.2769),
+        ("serial", {}, 10.7339),
+        ("serial", {"holding": [1.0, 0.5, 0.2, 0.1]}, None),
+        ("transshipment", {"stores": 3, "lead_time": 2, "underage": 4.0, "demand_correlation": 0.0}, 5.1514),
+        ("one-warehouse", {}, None),
+    ],
+)
+def test_scores_of_inventories_are_measured_by_their_optimum(tmp_path, env, settings, cost):
+    request = {"algorithm": "HDPO", "env": f"inventory/{env}-v0", "env_settings": settings, "env_variants": {}}
+    run = Run("x", tmp_path, request)
+    for metric in ("score", "best_score"):
+        reference = reference_of(run, metric)
+        assert reference is None if cost is None else reference.value == pytest.approx(-cost, abs=2e-4)
+    assert reference_of(run, "evaluation_return") is None
+    assert reference_of(Run("x", tmp_path, request | {"env_variants": {"underage": [[4.0]]}}), "score") is None
+
+
+def test_references_are_levels_of_the_learning_curves(tmp_path, make):
+    write_run(tmp_path / "x")
+    write_run(tmp_path / "y", env="Breakout-MinAtar")
+    assert [run["levels"] for run in numbers_of(make(tmp_path / "x", tmp_path / "y"))["runs"]] == [
+        {"evaluation_return": 500.0, "episode_return": 500.0}, {},
+    ]  # fmt: skip
 
 
 def test_nothing_comes_from_a_network(tmp_path, make):
