@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from experiments.inventory_viewer import inventory_page
+from experiments.tabular_viewer import tabular_frames
 from jaxrl import envs
 from jaxrl.engine.episode import Episode, episode_recorder
 from jaxrl.engine.loading import Found, LoadedRun, find_member, read_request
@@ -399,3 +400,5 @@ register("MountainCarContinuous-v0", frames=mountain_car)
 register("*-MinAtar", frames=min_atar, fps=12)
 register("brax/*", page=brax_page)
 register("inventory/*", page=inventory_page)
+register("tabular/*", frames=tabular_frames, fps=5)
+register("stock/tabular/*", frames=tabular_frames, fps=5)

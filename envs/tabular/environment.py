@@ -10,6 +10,7 @@ from flax import struct
 from gymnax.environments import spaces
 from jaxrl.envs.arguments import whole
 from jaxrl.envs.base import Environment, EnvParams, EnvState
+from jaxrl.envs.tabular.grids import WALL
 
 from jaxrl.bellman.mdp import MDP
 from jaxrl.errors import InvalidArgument
@@ -65,12 +66,13 @@ class TabularEnvironment(Environment):
             all states, ``[S, D]``, of which it is one row.
         arrival_rewards: ``[S, objectives]`` earned on arrival, instead of the rewards of the process, for
             vector rewards.
+        layout: rows of a map, for pictures; its cells, but for walls ``#``, are the states, or those of each stage.
         max_steps_in_episode: the time limit.
         env_id: the registered name.
 
     Raises:
         InvalidArgument: for another kind of observation, features or rewards that do not fit the states or are not
-            finite, or a time limit below 1.
+            finite, a map of another number of cells, or a time limit below 1.
 
     Example:
         >>> from jaxrl.envs.tabular import bit_generator
@@ -86,6 +88,7 @@ class TabularEnvironment(Environment):
         observation: Any = "one-hot",
         *,
         arrival_rewards: Any = None,
+        layout: Sequence[str] | None = None,
         max_steps_in_episode: int = 1000,
         env_id: str = "tabular",
     ):
@@ -99,7 +102,11 @@ class TabularEnvironment(Environment):
             self.features = _per_state("observation", observation, process.states)
         if arrival_rewards is not None:
             arrival_rewards = _per_state("arrival_rewards", arrival_rewards, process.states)
-        self.process, self.env_id = process, env_id
+        cells = None if layout is None else len("".join(layout).replace(WALL, ""))
+        # One state more than cells is the end of a process in stages.
+        if cells is not None and (not cells or process.states % cells not in (0, 1) or process.states < cells):
+            raise InvalidArgument("layout", layout, f"must have a cell for each of {process.states} states")
+        self.process, self.env_id, self.layout = process, env_id, layout
         self.observation = observation if self.features is None else "features"
         self._reward_shape = () if arrival_rewards is None else arrival_rewards.shape[1:]
         self._params = TabularParams(limit, **tables(process, arrival_rewards=arrival_rewards))

@@ -14,6 +14,8 @@ NORTH, EAST, SOUTH, WEST = (-1, 0), (0, 1), (1, 0), (0, -1)
 COMPASS = (NORTH, EAST, SOUTH, WEST)
 WALL = "#"
 REWARDS = {"G": 1.0, "X": -1.0}
+WINDY = "S....G .###.. ...... .###.. ...... ......"
+"""the map of ``windy_walk``"""
 
 
 def cells(layout: str | int) -> list[str]:
@@ -23,7 +25,18 @@ def cells(layout: str | int) -> list[str]:
         >>> cells("S#. .G.")
         ['S', '.', '.', 'G', '.']
     """
-    return [character for row in _rows(layout) for character in row if character != WALL]
+    return [character for row in map_rows(layout) for character in row if character != WALL]
+
+
+def map_rows(layout: str | int) -> list[str]:
+    """The rows of a map, one character a cell; see ``gridworld``."""
+    if not isinstance(layout, str):
+        side = whole("layout", layout, 2)
+        return ["S" + "." * (side - 1), *["." * side] * (side - 2), "." * (side - 1) + "G"]
+    rows = layout.split()
+    if len({len(row) for row in rows}) != 1 or not set("".join(rows)) - {WALL}:
+        raise InvalidArgument("layout", layout, "must have rows of one length, and cells in them")
+    return rows
 
 
 def gridworld(
@@ -56,8 +69,7 @@ def gridworld(
         [-1.0, 0.0, -1.0, -1.0]
     """
     within("slip", slip, 0, 1)
-    rows = _rows(layout)
-    free = np.array([[character != WALL for character in row] for row in rows])
+    free = _free(layout)
     characters = cells(layout)
     ends = np.array([character in terminal for character in characters])
     arrival = np.array([step + rewards.get(character, 0.0) for character in characters])
@@ -88,9 +100,13 @@ def cliff_walking(width: int = 8, height: int = 4, slip: float = 0.5, discount: 
     """
     whole("width", width, 2)
     whole("height", height, 1)
+    return gridworld(cliff_map(width, height), slip, rewards={"G": 10.0, "X": -1.0}, terminal="G", discount=discount)
+
+
+def cliff_map(width: int, height: int) -> str:
+    """The map of ``cliff_walking``."""
     lowest = "S" + "X" * (width - 2) + "G"
-    layout = " ".join(["." * width] * (height - 1) + [lowest])
-    return gridworld(layout, slip, rewards={"G": 10.0, "X": -1.0}, terminal="G", discount=discount)
+    return " ".join(["." * width] * (height - 1) + [lowest])
 
 
 def windy_walk(alpha: float = 0.0, discount: float = 0.95) -> MDP:
@@ -108,8 +124,7 @@ def windy_walk(alpha: float = 0.0, discount: float = 0.95) -> MDP:
         InvalidArgument: for an alpha outside [0, 1], or a discount outside (0, 1].
     """
     within("alpha", alpha, 0, 1)
-    free = np.ones((6, 6), bool)
-    free[[1, 3], 1:4] = False
+    free = _free(WINDY)
     row, column = np.nonzero(free)
     wind = np.select([row == 0, row == 2, row >= 4], [alpha, alpha**3, alpha**6]) * ((column >= 1) & (column <= 3))
     moves = _moves(free, (NORTH, SOUTH, EAST, WEST))
@@ -145,11 +160,6 @@ def _moves(free: np.ndarray, directions: Sequence[tuple[int, int]]) -> np.ndarra
     return np.where(free[row, column], number[row, column], np.arange(len(cell))[:, None])
 
 
-def _rows(layout: str | int) -> list[str]:
-    if not isinstance(layout, str):
-        side = whole("layout", layout, 2)
-        return ["S" + "." * (side - 1), *["." * side] * (side - 2), "." * (side - 1) + "G"]
-    rows = layout.split()
-    if len({len(row) for row in rows}) != 1 or not set("".join(rows)) - {WALL}:
-        raise InvalidArgument("layout", layout, "must have rows of one length, and cells in them")
-    return rows
+def _free(layout: str | int) -> np.ndarray:
+    """bool ``[rows, columns]``: where there is no wall."""
+    return np.array([[character != WALL for character in row] for row in map_rows(layout)])

@@ -16,7 +16,11 @@ HOME = "S..F .... .#.. W..."
 
 
 def sampled(
-    env_id: str, process: Callable[..., MDP], limit: int, features: Callable[..., np.ndarray] | None = None
+    env_id: str,
+    process: Callable[..., MDP],
+    limit: int,
+    features: Callable[..., np.ndarray] | None = None,
+    layout: Callable[..., str | int] | None = None,
 ) -> Callable[..., TabularEnvironment]:
     """The factory of the environment that samples a process: it takes the settings of ``process`` and two more.
 
@@ -28,6 +32,7 @@ def sampled(
         process: with settings by name.
         limit: the time limit, unless another one is asked for.
         features: ``[S, D]`` features of the states, from those settings of the process that it names.
+        layout: the map of a process on a grid, likewise; all that it names are given.
     """
     own = list(inspect.signature(process).parameters.values())
 
@@ -40,7 +45,11 @@ def sampled(
         if features is not None and isinstance(observation, str) and observation == "features":
             named = inspect.signature(features).parameters
             observation = features(**{name: value for name, value in settings.items() if name in named})
-        return TabularEnvironment(made, observation, max_steps_in_episode=limit, env_id=env_id)
+        rows = None
+        if layout is not None:
+            given = {parameter.name: parameter.default for parameter in own} | settings
+            rows = grids.map_rows(layout(**{name: given[name] for name in inspect.signature(layout).parameters}))
+        return TabularEnvironment(made, observation, layout=rows, max_steps_in_episode=limit, env_id=env_id)
 
     default = "one-hot" if features is None else "features"
     more = {"observation": default} | ({"horizon": None} if features is None else {})
@@ -68,7 +77,12 @@ def homeostasis(layout: str = HOME, slip: float = 0.0, observation: Any = "one-h
     process = grids.gridworld(layout, slip, rewards={}, terminal="")
     paid = np.array([[character == "F", character == "W"] for character in grids.cells(layout)], float)
     return TabularEnvironment(
-        process, observation, arrival_rewards=paid, max_steps_in_episode=100, env_id="tabular/homeostasis-v0"
+        process,
+        observation,
+        arrival_rewards=paid,
+        layout=grids.map_rows(layout),
+        max_steps_in_episode=100,
+        env_id="tabular/homeostasis-v0",
     )
 
 
@@ -78,9 +92,9 @@ SETTINGS: dict[str, Any] = {
     "tabular/inventory-v0": (classics.inventory, 200),
     "tabular/gamblers-ruin-v0": (classics.gamblers_ruin, 200),
     "tabular/garnet-v0": (classics.garnet, 200),
-    "tabular/windy-walk-v0": (grids.windy_walk, 200),
-    "tabular/cliff-walking-v0": (grids.cliff_walking, 50),
-    "tabular/gridworld-v0": (grids.gridworld, 100),
+    "tabular/windy-walk-v0": (grids.windy_walk, 200, None, lambda: grids.WINDY),
+    "tabular/cliff-walking-v0": (grids.cliff_walking, 50, None, grids.cliff_map),
+    "tabular/gridworld-v0": (grids.gridworld, 100, None, lambda layout: layout),
     "tabular/two-coin-v0": (risk.two_coin, 2),
     "tabular/bit-generator-v0": (risk.bit_generator, 20),
     "tabular/gamble-chain-v0": (risk.gamble_chain, 3),

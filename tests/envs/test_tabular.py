@@ -564,6 +564,7 @@ def test_bad_settings_are_refused(function, settings, message):
         ({"observation": np.zeros((5, 2))}, r"the shape of observation=\(5, 2\): must be \[6, D\]"),
         ({"observation": np.full((6, 1), np.nan)}, "observation=nan: not finite"),
         ({"arrival_rewards": np.zeros(6)}, r"the shape of arrival_rewards=\(6,\)"),
+        ({"layout": ["..", ".."]}, r"layout=.*: must have a cell for each of 6 states"),
         ({"max_steps_in_episode": 0}, "max_steps_in_episode=0"),
     ],
 )

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxrl.envs.tabular import TabularState
 
-from experiments import viewers
+from experiments import tabular_viewer, viewers
 from experiments.viewers import BLUE, INK, ORANGE
 from jaxrl import envs
 from jaxrl.engine.episode import episode_recorder
@@ -96,6 +97,60 @@ def test_minatar_player_is_white_where_it_is():
     for picture, x in zip(viewers.frames("Breakout-MinAtar", states), (2, 7)):
         white = (picture[16::32, 16::32] == 255).all(axis=-1)
         assert np.argwhere(white).tolist() == [[9, x]]
+
+
+def tabular_states(states, times=None):
+    """An episode of a finite process through these states."""
+    return TabularState(time=np.arange(len(states)) if times is None else np.array(times), state=np.array(states))
+
+
+@pytest.mark.parametrize("env_id", ["tabular/riverswim-v0", "stock/tabular/gridworld-v0"])
+def test_finite_processes_are_drawn(env_id):
+    """In a row, and on a grid, here behind a transform: a picture of every state, of sizes that videos allow."""
+    episode = random_episode(envs.make(env_id), 4)
+    pictures = list(viewers.frames(env_id, episode.states))
+    assert len(pictures) == episode.length + 1
+    for picture in pictures:
+        assert picture.dtype == np.uint8
+        assert (picture.shape[0] % 16, picture.shape[1] % 16) == (0, 0)
+        assert np.isfinite(centre(picture, tabular_viewer.AGENT)).all()
+
+
+def test_agent_is_on_its_cell_and_walls_are_not_counted():
+    pictures = list(viewers.frames("tabular/windy-walk-v0", tabular_states([0, 6, 7])))  # three walls between 6 and 7
+    corner, below, beyond_walls = (centre(picture, tabular_viewer.AGENT) for picture in pictures)
+    np.testing.assert_allclose(below - corner, [0, -48], atol=0.5)
+    np.testing.assert_allclose(beyond_walls - below, [4 * 48, 0], atol=0.5)
+    first, _, last = (picture[32 + 40, 40].astype(int) for picture in pictures)  # the corner cell, beside the agent
+    assert (first == last).all()  # visited as often as any
+    (other,) = viewers.frames("tabular/windy-walk-v0", tabular_states([7]))
+    assert (other[32 + 40, 40] == tabular_viewer.EMPTY).all()
+    left, right = viewers.frames("tabular/riverswim-v0", tabular_states([0, 5]))
+    np.testing.assert_allclose(
+        centre(right, tabular_viewer.AGENT) - centre(left, tabular_viewer.AGENT), [5 * 48, 0], atol=0.5
+    )
+
+
+def test_what_a_finite_process_paid_is_written_where_the_states_tell(monkeypatch):
+    def written(env, states):
+        said = []
+        with monkeypatch.context() as patch:
+            patch.setattr(tabular_viewer.Board, "picture", lambda self, visits, cell, text: said.append((cell, text)))
+            list(tabular_viewer.tabular_frames(env, states, env.default_params))
+        return said
+
+    cliff = envs.make("tabular/cliff-walking-v0")
+    walk = tabular_states([24, 25, 17, 24, 24], [0, 1, 2, 0, 1])  # off the cliff, and another episode
+    texts = ["step 0, reward 0", "step 1, reward -1", "step 2, reward -1", "step 0, reward 0", "step 1, reward 0"]
+    assert written(cliff, walk) == list(zip([24, 25, 17, 24, 24], texts))
+    assert [text for _, text in written(cliff, tabular_states([24, 17], [0, 2]))] == ["step 0, reward 0", "step 2"]
+    home = envs.make("tabular/homeostasis-v0")
+    assert written(home, tabular_states([2, 3]))[-1] == (3, "step 1, reward 1, 0")
+    # At the left end, staying pays for one of the two actions only.
+    assert written(envs.make("tabular/riverswim-v0"), tabular_states([0, 0]))[-1] == (0, "step 1")
+    # Stages are the same cells once more, and the end is nowhere.
+    stages = envs.make("tabular/gridworld-v0", layout="S.G", horizon=2)
+    assert [cell for cell, _ in written(stages, tabular_states([0, 4, 6]))] == [0, 1, None]
 
 
 def test_brax_page_holds_the_simulated_positions():
