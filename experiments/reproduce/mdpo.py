@@ -47,7 +47,7 @@ def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:
     yield [not_worse(f"{where}: MDPO, beside PPO", mdpo, returns("ppo", ON_POLICY))]
     yield [not_worse(f"{where}: MDPO, beside TRPO", mdpo, returns("trpo", ON_POLICY))]
     where = f"{ENV}, {OFF_POLICY:,} steps"
-    soft = returns("soft_mdpo", OFF_POLICY)
+    soft = returns("soft-mdpo", OFF_POLICY)
     yield [not_worse(f"{where}: off-policy MDPO, beside SAC", soft, returns("sac", OFF_POLICY))]
 
 

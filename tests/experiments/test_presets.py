@@ -24,7 +24,7 @@ def test_all_are_there():
     goals = "control/multi-goal-v0"
     assert preset_names("sac") == ["sac/Pendulum-v1", *(f"sac/brax/{robot}" for robot in robots), f"sac/{goals}"]
     assert preset_names("pmoe") == ["pmoe/Pendulum-v1", f"pmoe/{goals}"]
-    for algorithm in ("mdpo", "soft_mdpo", "td3", "trpo"):
+    for algorithm in ("mdpo", "soft-mdpo", "td3", "trpo"):
         assert preset_names(algorithm) == [f"{algorithm}/Pendulum-v1"]
 
 
