@@ -12,14 +12,10 @@ import tyro
 
 from experiments.benchmarks.peer import ROOT
 from experiments.benchmarks.speed import Arguments, Table, Workload
+from experiments.command_line import find_preset
 
-PENDULUM = {
-    "num_envs": 1, "update_to_data": 1.0, "batch_size": 256, "capacity": 50_000, "learning_starts": 1_000,
-    "actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "target_rate": 0.01, "gamma": 0.99,
-    "hidden_sizes": (64, 64), "activation": "relu",
-}  # fmt: skip
-OWN = {"SAC": {"temperature_learning_rate": 1e-3, "log_std_min": -10.0}, "TD3": {}}
-"""hyperparameters that only one of them has"""
+OWN = {"SAC": {"log_std_min": -10.0}, "TD3": {}}
+"""what Rejax has fixed otherwise than the preset"""
 
 
 @dataclass
@@ -34,13 +30,14 @@ if __name__ == "__main__":
     choice = tyro.cli(Choice, description=__doc__, default=Choice(arguments=Arguments()))
     if not choice.arguments.output.name:
         choice.arguments.output = ROOT / "docs" / "results" / f"{choice.algorithm.lower()}-speed"
+    preset = find_preset(choice.algorithm.lower(), "Pendulum-v1", None)
     Table(
         module="experiments.benchmarks.sac_speed",
         algorithm=choice.algorithm,
         workloads={
             "Pendulum-v1": Workload(
                 env="Pendulum-v1",
-                hyperparameters=PENDULUM | OWN[choice.algorithm],
+                hyperparameters=preset.hyperparameters | OWN[choice.algorithm],
                 budget=0,
                 minimum_updates=5_000,
                 members=(1, 8, 64),

@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.command_line import configure, find_preset
 from experiments.reproduce.known import Arguments, reproduce_parts
+from experiments.reproduce.returns import network_of
 from experiments.reproduce.table import Row, above, at_least, exact
 
 ENV = "control/multi-goal-v0"
@@ -126,10 +127,7 @@ def trained(algorithm: str, arguments: Sizes) -> dict[str, Any]:
     figures = {"shares": np.asarray(shares), "returns": np.asarray(returns), "steps": int(result.environment_steps[-1])}
     if algorithm == "pmoe":
         draws = config.agent(env, params).draws
-        actors = states.learner
-        while not hasattr(actors, "params"):
-            actors = actors.inner
-        drawn = jax.vmap(draws)(actors.params["actor"], seen, keys)
+        drawn = jax.vmap(draws)(network_of(result)["actor"], seen, keys)
         figures["accuracy"] = [
             separable(
                 np.asarray(seen[i]), np.asarray(drawn.action[i]), np.asarray(drawn.expert[i]), np.asarray(counts[i])
@@ -148,10 +146,9 @@ def separable(obs: np.ndarray, action: np.ndarray, expert: np.ndarray, running: 
     inputs, expert = inputs[kept], expert[kept]
     if len(np.unique(expert)) == 1:
         return 0.0  # one expert acts alone: there is nothing to tell apart
-    half = len(expert) // 2
-    return float(
-        LogisticRegression(max_iter=1000).fit(inputs[:half], expert[:half]).score(inputs[half:], expert[half:])
-    )
+    # Every other row, since they are in the order of time.
+    classifier = LogisticRegression(max_iter=1000).fit(inputs[::2], expert[::2])
+    return float(classifier.score(inputs[1::2], expert[1::2]))
 
 
 def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:

@@ -13,7 +13,7 @@ from gymnax.environments.environment import Environment
 from jaxrl.bellman.utilities import Utility
 from jaxrl.core.combine import WithTarget, after, iterate, repeated, with_target
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend, step_size
+from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.envs import stock_of
 from jaxrl.errors import InvalidArgument
@@ -250,8 +250,7 @@ class DQN(Torso):
         start = max(0, -(-self.learning_starts // steps) - 1)
         decay = linear_decay(self.epsilon_start, self.epsilon_end, self.exploration_fraction, updates)
         learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates, self.num_updates)
-        adam = optax.adam(learning_rate, eps=self.adam_epsilon)
-        optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), adam))
+        optimiser = with_clipping(optax.adam(learning_rate, eps=self.adam_epsilon), self.max_grad_norm)
 
         learner = descend(critic.init, loss, optimiser, greedy(critic, ties=self.utility != "mean"))
         learner = with_target(learner, lambda state: state.params, self.target_rate, self.target_every)

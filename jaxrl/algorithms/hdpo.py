@@ -10,7 +10,7 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.core.combine import iterate, keep_best
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend, step_size
+from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.envs import unwrapped
 from jaxrl.envs.inventory import InventoryNetwork, simulate
@@ -122,7 +122,7 @@ class HDPO:
             return -cost(params, keys, self.development_horizon, held_out, self.development_ignore)
 
         learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates)
-        optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate)))
+        optimiser = with_clipping(optax.adam(learning_rate), self.max_grad_norm)
         learner = descend(policy.init, loss, optimiser, deterministic(policy.init, policy.act), self.microbatch_size)
         learner = keep_best(learner, score, self.development_every)
         return iterate(scenarios(self.batch_size, self.horizon, self.num_scenarios), learner)

@@ -108,11 +108,14 @@ class SoftMDPO(SAC):
     def actor_loss(self, agent: Control) -> Callable[..., tuple[jax.Array, Metrics]]:
         """SAC's and the price of leaving the old policy, which comes around the batch as ``WithTarget``."""
 
+        compared = agent.compared
+        assert compared is not None
+
         def loss(params, batch: WithTarget, key, earlier):
             del earlier
             obs, combine = batch.batch.batch.obs, COMBINATIONS[self.actor_value]
             q, log_prob = agent.expected(params["actor"], params["critics"], obs, key, combine)
-            own, old = agent.compared(params["actor"], batch.target, obs, key)
+            own, old = compared(params["actor"], batch.target, obs, key)
             cost = proximal_cost(own, old, self.weight(params), self.kl_coefficient, self.tsallis_index).sum(axis=-1)
             return (cost - q).mean(), {"entropy": -log_prob.mean(), "kl": (own - old).sum(axis=-1).mean()}
 

@@ -9,6 +9,7 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.core.combine import after, iterate, normalised, repeated, restarted
 from jaxrl.core.config import check_within, static
+from jaxrl.core.descend import with_clipping
 from jaxrl.core.types import Algorithm, Learner
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.control import ActorsAndCritics
@@ -72,8 +73,8 @@ class OffPolicy(ActorsAndCritics):
         self.check_actors_and_critics(env, env_params)
 
     def optimiser(self, learning_rate: Any) -> optax.GradientTransformation:
-        """Adam on one flat vector: an optimiser of a dozen small arrays takes longer."""
-        return optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate)))
+        """Adam, after clipping."""
+        return with_clipping(optax.adam(learning_rate), self.max_grad_norm)
 
     def from_replay(self, learner: Learner, env: Environment, env_params: Any) -> Algorithm:
         """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``."""

@@ -20,7 +20,7 @@ from jaxrl.core.combine import (
     together,
 )
 from jaxrl.core.config import check_within, static
-from jaxrl.core.descend import descend
+from jaxrl.core.descend import descend, with_clipping
 from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.losses.value import clipped_squared_error, squared_error
 from jaxrl.networks.actor_critic import ActorCritic
@@ -83,7 +83,7 @@ class OnPolicy(Networks):
             **dict.fromkeys(("value_learning_rate", "value_clip", "max_grad_norm"), (0, INFINITY)),
             **dict.fromkeys(("num_envs", "num_steps", "value_epochs", "value_minibatches"), (1, INFINITY)),
         )
-        check_divides(self.num_envs * self.num_steps, self.value_minibatches)
+        check_divides(self.num_envs * self.num_steps, self.value_minibatches, "value_minibatches")
         self.check_networks(env, env_params)
 
     def from_rollouts(
@@ -139,6 +139,5 @@ class OnPolicy(Networks):
         return iterate(rollout(env, env_params, self.num_envs, self.num_steps), learner)
 
     def optimiser(self, learning_rate: Any) -> optax.GradientTransformation:
-        """Adam on one flat vector, after clipping."""
-        clip = optax.clip_by_global_norm(self.max_grad_norm)
-        return optax.flatten(optax.chain(clip, optax.adam(learning_rate, eps=1e-5)))
+        """Adam, after clipping."""
+        return with_clipping(optax.adam(learning_rate, eps=1e-5), self.max_grad_norm)

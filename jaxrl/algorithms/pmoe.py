@@ -20,7 +20,7 @@ from jaxrl.networks.control import ExpertsAndCritics
 from jaxrl.networks.torsos import MLP
 from jaxrl.policies.bases import clipped, select_action
 from jaxrl.policies.control import Control, check_bounded, mixture_control
-from jaxrl.policies.mixture import MixtureOutputs, frequency_loss, mixture
+from jaxrl.policies.mixture import MixtureOutputs, frequency_loss, mixture, score_loss
 
 
 @struct.dataclass
@@ -73,8 +73,7 @@ class PMOE(SAC):
             del earlier
             obs, drop_key, router_key = batch.batch.obs, jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
             drawn = draws(params["actor"], obs, key)
-            weights = jax.nn.softmax(drawn.logits)
-            usage = {"least_used_expert": weights.mean(axis=0).min()}
+            usage = {"least_used_expert": jax.nn.softmax(drawn.logits).mean(axis=0).min()}
             alpha = self.weight(params)
             if self.router == "gumbel":
                 noise = jax.random.gumbel(router_key, drawn.logits.shape)
@@ -82,18 +81,14 @@ class PMOE(SAC):
                 hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), self.num_components)
                 choice = soft + jax.lax.stop_gradient(hard - soft)
                 action = jnp.sum(choice[..., None] * drawn.action, axis=1, keepdims=True)
-                q, log_prob = (
-                    values(params["critics"], obs, action, drop_key)[:, 0],
-                    jnp.sum(choice * drawn.log_prob, axis=1),
-                )
+                q = values(params["critics"], obs, action, drop_key)[:, 0]
+                log_prob = jnp.sum(choice * drawn.log_prob, axis=1)
                 return (alpha * log_prob - q).mean(), usage | {"entropy": -log_prob.mean()}
             q = values(params["critics"], obs, drawn.action, drop_key)
             cost = alpha * drawn.log_prob - q
             if self.router == "score":
                 expert = drawn.expert
-                advantage = jnp.sum(weights * cost, axis=-1) - select_action(cost, expert)
-                score = select_action(jax.nn.log_softmax(drawn.logits), expert)
-                own = select_action(cost, expert) - jax.lax.stop_gradient(advantage) * score
+                own = select_action(cost, expert) + score_loss(drawn.logits, cost, expert)
             else:
                 expert = best_expert(q, router_key)
                 own = select_action(cost, expert) if self.experts == "best" else cost.mean(axis=-1)

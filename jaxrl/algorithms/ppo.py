@@ -11,7 +11,7 @@ from gymnax.environments.environment import Environment
 from jaxrl.advantages.returns import estimated, gae
 from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend, step_size
+from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
@@ -144,8 +144,7 @@ class PPO(Networks):
         learning_rate = step_size(
             self.learning_rate, self.anneal_learning_rate, updates, self.num_epochs * self.num_minibatches
         )
-        optimiser = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate, eps=1e-5))
-        optimiser = optax.flatten(optimiser)  # one vector instead of a dozen small arrays: 6% for a single member
+        optimiser = with_clipping(optax.adam(learning_rate, eps=1e-5), self.max_grad_norm)
         stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
 
         learner = descend(policy.init, loss, optimiser, policy)

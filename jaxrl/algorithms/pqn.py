@@ -11,7 +11,7 @@ from gymnax.environments.environment import Environment
 from jaxrl.advantages.returns import generalised_advantage, values_of
 from jaxrl.core.combine import check_divides, iterate, minibatched, relabel
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend, step_size
+from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.value import squared_error
@@ -114,8 +114,7 @@ class PQN(Torso):
 
         per_update = self.num_epochs * self.num_minibatches
         learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates, per_update)
-        clip = optax.clip_by_global_norm(self.max_grad_norm)
-        optimiser = optax.flatten(optax.chain(clip, optax.radam(learning_rate)))
+        optimiser = with_clipping(optax.radam(learning_rate), self.max_grad_norm)
         decay = linear_decay(self.epsilon_start, self.epsilon_end, self.exploration_fraction, updates)
 
         learner = descend(init, loss, optimiser, deterministic(init, act))

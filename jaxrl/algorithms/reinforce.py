@@ -11,7 +11,7 @@ from gymnax.environments.environment import Environment
 from jaxrl.advantages.returns import ValuedTransitions, gae
 from jaxrl.core.combine import iterate, normalised, relabel
 from jaxrl.core.config import check_one_of, check_within, static
-from jaxrl.core.descend import descend, step_size
+from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.networks import Networks, actor_critic
@@ -95,7 +95,7 @@ class REINFORCE(Networks):
             return total, {"policy_loss": policy_loss, "entropy": entropy}
 
         learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates)
-        optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(learning_rate)))
+        optimiser = with_clipping(optax.adam(learning_rate), self.max_grad_norm)
         learner = relabel(descend(policy.init, loss, optimiser, policy), label)
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)

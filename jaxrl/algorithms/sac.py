@@ -43,7 +43,6 @@ class SAC(OffPolicy):
     """What of the critics' values the actor climbs."""
     target_critics: int | None = static(None)
     """A random subset of so many critics, whose least value is the target (REDQ); all by default."""
-
     value_network: bool = static(False)
     """Bootstrap from a network of the state's value, whose copy moves slowly, instead of from the critics' copies
     (Haarnoja et al. 2018a)."""

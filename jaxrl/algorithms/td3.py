@@ -53,11 +53,11 @@ class TD3(OffPolicy):
 
         def critic_loss(params, batch: WithTarget, key, earlier):
             (obs, action, reward, discount, _, next_obs, _), target = batch
-            noise_key, drop_key = jax.random.split(key)
+            noise_key, target_key, drop_key = jax.random.split(key, 3)
             noise = self.target_noise * jax.random.normal(noise_key, action.shape)
             noise = jnp.clip(noise, -self.target_noise_clip, self.target_noise_clip)
             action_t = jnp.clip(policy.mode(target["actor"], next_obs) + half_width * noise, space.low, space.high)
-            q_t = critic.values(target["critics"], next_obs, action_t).min(axis=0)
+            q_t = critic.values(target["critics"], next_obs, action_t, target_key).min(axis=0)
             target_tm1 = jax.lax.stop_gradient(reward + self.gamma * discount * q_t)
             q_tm1 = critic.values(params["critics"], obs, action, drop_key)
             return squared_error(q_tm1, target_tm1).sum(axis=0).mean(), {"q": q_tm1.mean()}

@@ -151,11 +151,11 @@ def keep(condition: jax.Array, old: PyTree, new: PyTree) -> PyTree:
     return jax.tree.map(pick, new, old, is_leaf=lambda node: isinstance(node, Shared))
 
 
-def check_divides(batch_size: int, minibatches: int) -> None:
-    """Raises InvalidArgument unless ``minibatches`` equal parts make up ``batch_size``."""
+def check_divides(batch_size: int, minibatches: int, name: str = "num_minibatches") -> None:
+    """Raises InvalidArgument unless ``minibatches``, the argument ``name``, equal parts make up ``batch_size``."""
     if batch_size % minibatches:
         raise InvalidArgument(
-            "num_minibatches", minibatches, f"must divide the batch of num_steps * num_envs = {batch_size} transitions"
+            name, minibatches, f"must divide the batch of num_steps * num_envs = {batch_size} transitions"
         )
 
 
@@ -198,7 +198,9 @@ def held(learner: Learner, times: int) -> Learner:
     return learner._replace(update=update)
 
 
-class EveryState(NamedTuple):
+class CountedState(NamedTuple):
+    """Of a learner that counts its calls, and what it is put around."""
+
     calls: Shared
     inner: PyTree
 
@@ -213,12 +215,12 @@ def every(learner: Learner, period: int) -> Learner:
     """
 
     def init(key):
-        return EveryState(Shared(jnp.int32(0)), learner.init(key))
+        return CountedState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
         calls = state.calls.value
         inner, metrics = update_if(calls % period == 0, learner.update, state.inner, batch, key)
-        return EveryState(Shared((calls + 1) % period), inner), metrics
+        return CountedState(Shared((calls + 1) % period), inner), metrics
 
     return on_inner(learner, init, update)
 
@@ -231,11 +233,6 @@ def as_averages(metrics: Metrics) -> dict[str, Average]:
     }
 
 
-class AfterState(NamedTuple):
-    calls: Shared
-    inner: PyTree
-
-
 def after(learner: Learner, start: int) -> Learner:
     """Does nothing at the first ``start`` calls and updates at all later ones, as a learner does that waits for data.
 
@@ -246,12 +243,12 @@ def after(learner: Learner, start: int) -> Learner:
     """
 
     def init(key):
-        return AfterState(Shared(jnp.int32(0)), learner.init(key))
+        return CountedState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
         calls = state.calls.value
         inner, metrics = update_if(calls >= start, learner.update, state.inner, batch, key)
-        return AfterState(Shared(jnp.minimum(calls + 1, start)), inner), metrics
+        return CountedState(Shared(jnp.minimum(calls + 1, start)), inner), metrics
 
     return on_inner(learner, init, update)
 
@@ -282,11 +279,10 @@ def restarted(learner: Learner, period: int) -> Learner:
 
     Laws: between two restarts it is ``learner``; after one, its state is ``learner.init(key)`` of a new key, but for
     ``Shared`` counters, which count on.
-
     """
 
     def init(key):
-        return EveryState(Shared(jnp.int32(0)), learner.init(key))
+        return CountedState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
         inner, metrics = learner.update(state.inner, batch, key)
@@ -295,7 +291,7 @@ def restarted(learner: Learner, period: int) -> Learner:
         def begin(inner):
             return keep(jnp.bool_(True), learner.init(jax.random.fold_in(key, 1)), inner)
 
-        return EveryState(Shared(calls), jax.lax.cond(calls == 0, begin, lambda inner: inner, inner)), metrics
+        return CountedState(Shared(calls), jax.lax.cond(calls == 0, begin, lambda inner: inner, inner)), metrics
 
     return on_inner(learner, init, update)
 
@@ -432,11 +428,6 @@ def relabel(learner: Learner, label: Callable[[PyTree, PyTree, Key], PyTree]) ->
     return learner._replace(update=update)
 
 
-class NumberedState(NamedTuple):
-    calls: Shared
-    inner: PyTree
-
-
 class Numbered(NamedTuple):
     """What the learner inside ``numbered`` gets as its batch."""
 
@@ -452,12 +443,12 @@ def numbered(learner: Learner) -> Learner:
     """
 
     def init(key):
-        return NumberedState(Shared(jnp.int32(0)), learner.init(key))
+        return CountedState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
         calls = state.calls.value
         inner, metrics = learner.update(state.inner, Numbered(batch, calls), key)
-        return NumberedState(Shared(calls + 1), inner), metrics
+        return CountedState(Shared(calls + 1), inner), metrics
 
     return on_inner(learner, init, update)
 

@@ -147,7 +147,6 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     logarithm of the volume change, at an action drawn with ``key`` from the current parameters.
     """
     half_width = (jnp.asarray(high) - jnp.asarray(low)) / 2
-    centre = (jnp.asarray(high) + jnp.asarray(low)) / 2
 
     def log_volume(action):
         return jnp.sum(jnp.log(half_width) + log_tanh_slope(action), axis=-1)
@@ -162,6 +161,12 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
         return base_log_prob - log_volume(action), entropy + log_volume(drawn)
 
     def decode(action):
-        return jnp.clip(centre + half_width * jnp.tanh(policy.decode(action)), low, high)  # the sum is rounded
+        return into_box(policy.decode(action), low, high)
 
     return policy._replace(sample=sample, log_prob=log_prob, decode=decode)
+
+
+def into_box(action: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """``low + (high - low) * (tanh(action) + 1) / 2``, within the box though the sum is rounded."""
+    centre, half_width = (jnp.asarray(high) + jnp.asarray(low)) / 2, (jnp.asarray(high) - jnp.asarray(low)) / 2
+    return jnp.clip(centre + half_width * jnp.tanh(action), low, high)

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import struct
 from gymnax.environments import spaces
@@ -19,6 +20,7 @@ from jaxrl.policies.bases import (
     categorical,
     deterministic,
     gaussian,
+    into_box,
     log_tanh_slope,
     normal_log_density,
     select_action,
@@ -53,7 +55,7 @@ class ActorsAndCritics(Torso):
         """Raises InvalidArgument for networks that do not fit the environment."""
         self.check_torso(env, env_params)
         check_within(self, num_critics=(1, INFINITY), dropout=(0, 1 - 1e-6))
-        if (jnp.asarray(self.log_std_min) > jnp.asarray(self.log_std_max)).any():
+        if (np.asarray(self.log_std_min) > np.asarray(self.log_std_max)).any():
             raise InvalidArgument("log_std_min", self.log_std_min, f"must be at most log_std_max={self.log_std_max}")
         space = env.action_space(env_params)
         if isinstance(space, spaces.Discrete):
@@ -70,7 +72,7 @@ def check_bounded(env: Environment, env_params: Any) -> None:
     space = env.action_space(env_params)
     if not isinstance(space, spaces.Box):
         raise InvalidArgument("env", env.name, f"must have continuous actions, not {type(space).__name__}")
-    if not (jnp.isfinite(jnp.asarray(space.low)).all() and jnp.isfinite(jnp.asarray(space.high)).all()):
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise InvalidArgument("env", env.name, "must have bounds of its actions, for a tanh to fill")
 
 
@@ -150,9 +152,10 @@ class Control(NamedTuple):
     """``(actor, critics, obs[B], key, combine) -> (q[B], log_prob[B])``: what ``combine`` makes of the critics' values,
     ``[C, ...] -> [...]``, and the log-probability, both of actions of the actor: of one drawn with the key, through
     which they are differentiable, or the exact means over discrete actions"""
-    compared: Callable[..., tuple[jax.Array, jax.Array]]
+    compared: Callable[..., tuple[jax.Array, jax.Array]] | None = None
     """``(actor, reference, obs[B], key) -> (own[B, D], others[B, D])``: log-probabilities of each dimension of the
-    actions that ``expected`` draws with the key, under either actor; or their means, ``D = 1``, of discrete ones"""
+    actions that ``expected`` draws with the key, under either actor; or their means, ``D = 1``, of discrete ones; None
+    for mixtures"""
     draws: Callable[..., Draws] | None = None
     """``(actor, obs[B], key) -> Draws``, of mixtures"""
 
@@ -261,23 +264,16 @@ def mixture_control(
         q = combine(critic.values(critics, obs, action, jax.random.fold_in(key, 1)))
         return q, select_action(drawn.log_prob, drawn.expert)
 
-    def compared(actor, reference, obs, key):
-        drawn = draws(actor, obs, key)
-        action = chosen(drawn.action, drawn.expert)
-        own, others = (policy.log_prob(params, obs, action, key)[0][:, None] for params in (actor, reference))
-        return own, others
-
-    return Control(policy, critic, expected, compared, draws)
+    return Control(policy, critic, expected, draws=draws)
 
 
 def tanh_actor(config: ActorsAndCritics, env: Environment, env_params: Any) -> Policy:
     """One action for each observation, in a box by a tanh."""
     space, obs = env.action_space(env_params), jnp.zeros(env.observation_space(env_params).shape)
     actor = Actor(torso(config, env, env_params), space.shape[0])
-    centre, half_width = (space.high + space.low) / 2, (space.high - space.low) / 2
 
     def act(params, obs):
         out: Any = actor.apply(params, obs)
-        return jnp.clip(centre + half_width * jnp.tanh(out), space.low, space.high)
+        return into_box(out, space.low, space.high)
 
     return deterministic(lambda key: actor.init(key, obs), act)

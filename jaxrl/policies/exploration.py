@@ -1,18 +1,13 @@
 """How a learner of action values explores."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from gymnax.environments import spaces
 
-from jaxrl.core.types import Key, Learner, PyTree, Shared
-
-
-class ExplorationState(NamedTuple):
-    calls: Shared
-    inner: PyTree
+from jaxrl.core.combine import CountedState
+from jaxrl.core.types import Key, Learner, Shared
 
 
 def epsilon_greedy(
@@ -31,12 +26,12 @@ def epsilon_greedy(
 
     numbers = 1 if isinstance(space, spaces.Discrete) else space.shape[0]
 
-    def init(key: Key) -> ExplorationState:
-        return ExplorationState(Shared(jnp.int32(0)), learner.init(key))
+    def init(key: Key) -> CountedState:
+        return CountedState(Shared(jnp.int32(0)), learner.init(key))
 
     def update(state, batch, key):
         inner, metrics = learner.update(state.inner, batch, key)
-        return ExplorationState(Shared(state.calls.value + 1), inner), metrics
+        return CountedState(Shared(state.calls.value + 1), inner), metrics
 
     def behaviour(state):
         inner, share = learner.behaviour(state.inner), epsilon(state.calls.value)

@@ -81,6 +81,14 @@ def chosen(each: jax.Array, expert: jax.Array) -> jax.Array:
     return jnp.moveaxis(select_action(jnp.moveaxis(each, -1, 0), expert[None]), 0, -1)
 
 
+def score_loss(logits: jax.Array, cost: jax.Array, expert: jax.Array) -> jax.Array:
+    """``[...]``: its gradient is the score-function estimate of that of ``sum_k w_k cost_k`` by an expert drawn with
+    ``w = softmax(logits)``; the baseline is that sum. Costs ``[..., K]`` are constants here."""
+    cost = jax.lax.stop_gradient(cost)
+    mean = jax.lax.stop_gradient(jnp.sum(jax.nn.softmax(logits) * cost, axis=-1))
+    return (select_action(cost, expert) - mean) * select_action(jax.nn.log_softmax(logits), expert)
+
+
 def frequency_loss(logits: jax.Array, best: jax.Array) -> jax.Array:
     """``mean_k (w_k - [k is best])^2`` of one router ``[..., K]`` and the number of the expert whose action was worth
     most, ``[...]``: least where ``w`` is how often each is best (Ren et al. 2021)."""

@@ -175,6 +175,19 @@ def test_which_experts_learn(experts):
     assert np.abs(np.asarray(gradient["router"]["Dense_0"]["bias"])).max() > 0
 
 
+@pytest.mark.parametrize("router", ["gumbel", "score"])
+@pytest.mark.parametrize("entropy", ["component", "mixture"])
+def test_other_routers_learn_from_the_values(router, entropy):
+    """Their gradients are finite, and not 0 for the router."""
+    env = make("Pendulum-v1")
+    config = PMOE(hidden_sizes=(16,), temperature=0.2, router=router, entropy=entropy)
+    agent, params, batch, _ = batch_and_params(config, env)
+    loss, around, key = config.actor_loss(agent), WithTarget(batch, None), jax.random.key(1)
+    gradient = jax.grad(lambda actor: loss(params | {"actor": actor}, around, key, {})[0])(params["actor"])["params"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.abs(np.asarray(gradient["router"]["Dense_0"]["bias"])).max() > 0
+
+
 @pytest.mark.slow
 def test_pendulum(mesh_of):
     from experiments.command_line import load_preset, with_preset
@@ -209,7 +222,7 @@ def test_pendulum(mesh_of):
         (PMOE(router="random"), "Pendulum-v1", "router='random': must be one of frequency"),
         (SoftMDPO(tsallis_index=1.5), "CartPole-v1", "tsallis_index=1.5: must be 1 for discrete actions"),
         (MDPO(num_policy_steps=0), "Pendulum-v1", "num_policy_steps=0: must be at least 1"),
-        (MDPO(value_minibatches=3), "Pendulum-v1", "num_minibatches=3: must divide"),
+        (MDPO(value_minibatches=3), "Pendulum-v1", "value_minibatches=3: must divide"),
         (TRPO(max_kl=0.0), "Pendulum-v1", "max_kl=0.0: must be at least 1e-09"),
     ],
 )
