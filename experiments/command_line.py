@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, get_type_hints
 
 import tyro
@@ -257,14 +257,16 @@ def preset_names(algorithm: str = "*") -> list[str]:
 
 
 def find_preset(algorithm: str, env: str, name: str | None) -> Preset:
-    """The preset asked for, else the one of the algorithm and the environment, else an empty one named ``none``.
+    """The preset asked for, else the one of the algorithm and the environment, else that of the environment's family
+    (``sac/brax`` of ``brax/ant``), else an empty one named ``none``.
 
     Raises:
         UserError: for an unknown preset, or one that cannot be read.
     """
     known = preset_names(algorithm)
     if name is None:
-        name = f"{algorithm}/{env}" if f"{algorithm}/{env}" in known else "none"
+        wanted = PurePosixPath(algorithm, env)
+        name = next((str(one) for one in (wanted, *wanted.parents) if str(one) in known), "none")
     if name == "none":
         return Preset("none", None, {}, {})
     if name not in known:

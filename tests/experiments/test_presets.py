@@ -1,8 +1,8 @@
-"""Every preset names an environment, and hyperparameters that its algorithm knows and accepts there."""
+"""Every preset names an environment or a family of them, and hyperparameters that its algorithm knows and accepts there."""
 
 import pytest
 
-from experiments.command_line import algorithm_class, load_preset, preset_names, with_preset
+from experiments.command_line import algorithm_class, find_preset, load_preset, preset_names, with_preset
 from jaxrl import make
 
 ENVIRONMENTS = [
@@ -13,6 +13,8 @@ ENVIRONMENTS = [
     *(f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")),
     *(f"brax/{robot}" for robot in ("ant", "halfcheetah", "hopper", "reacher", "walker2d")),
 ]
+FAMILIES = {"brax": ("hopper", "brax"), "playground": ("CheetahRun", "mujoco_playground")}
+"""a member of each, and the package that it needs"""
 
 
 def test_all_are_there():
@@ -20,12 +22,20 @@ def test_all_are_there():
     stock = ["SpaceInvaders-MinAtar", "tabular/gridworld-v0", "tabular/two-coin-v0"]
     assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1", *(f"dqn/stock/{env}" for env in stock)]
     assert preset_names("pqn") == ["pqn/CartPole-v1"]
-    robots = ("ant", "halfcheetah", "hopper", "pusher", "reacher", "walker2d")
     goals = "control/multi-goal-v0"
-    assert preset_names("sac") == ["sac/Pendulum-v1", *(f"sac/brax/{robot}" for robot in robots), f"sac/{goals}"]
-    assert preset_names("pmoe") == ["pmoe/Pendulum-v1", f"pmoe/{goals}"]
-    for algorithm in ("mdpo", "soft-mdpo", "td3", "trpo"):
-        assert preset_names(algorithm) == [f"{algorithm}/Pendulum-v1"]
+    assert preset_names("sac") == ["sac/Pendulum-v1", "sac/brax", f"sac/{goals}", "sac/playground"]
+    assert preset_names("pmoe") == ["pmoe/Pendulum-v1", "pmoe/brax", f"pmoe/{goals}"]
+    assert preset_names("td3") == ["td3/Pendulum-v1", "td3/brax", "td3/playground"]
+    for algorithm in ("mdpo", "soft-mdpo", "trpo"):
+        assert preset_names(algorithm) == [f"{algorithm}/Pendulum-v1", f"{algorithm}/brax"]
+
+
+def test_an_environment_has_its_own_preset_or_that_of_its_family():
+    assert find_preset("sac", "brax/ant", None).name == "sac/brax"
+    assert find_preset("ppo", "brax/ant", None).name == "ppo/brax/ant"
+    assert find_preset("ppo", "brax/pusher", None).name == "none"
+    assert find_preset("sac", "CartPole-v1", None).name == "none"
+    assert find_preset("sac", "brax/ant", "none").name == "none"
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -35,6 +45,9 @@ def test_preset_is_accepted(name):
     config = with_preset(algorithm_class(algorithm), preset)
     for key, value in preset.hyperparameters.items():
         assert getattr(config, key) == (tuple(value) if isinstance(value, list) else value)
+    if env_name in FAMILIES:
+        pytest.importorskip(FAMILIES[env_name][1])
+        env_name = f"{env_name}/{FAMILIES[env_name][0]}"
     env = make(env_name, **preset.env_settings)
     config.check(env, env.default_params)
     assert isinstance(preset.steps, int)
