@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+from experiments.expert_viewer import expert_map
 from experiments.inventory_viewer import inventory_page
 from experiments.tabular_viewer import tabular_frames
 from jaxrl import envs
@@ -402,3 +403,4 @@ register("brax/*", page=brax_page)
 register("inventory/*", page=inventory_page)
 register("tabular/*", frames=tabular_frames, fps=5)
 register("stock/tabular/*", frames=tabular_frames, fps=5)
+register(lambda request: request["algorithm"] in ("PMOE", "PMOEPPO"), fragment=expert_map)

@@ -14,7 +14,7 @@ import numpy as np
 from experiments.command_line import configure, find_preset
 from experiments.reproduce.known import Arguments, reproduce_parts
 from experiments.reproduce.returns import network_of
-from experiments.reproduce.table import Row, above, at_least, exact
+from experiments.reproduce.table import Row, above, at_least, at_most, exact
 
 ENV = "control/multi-goal-v0"
 EPISODES, STEPS = 400, 30
@@ -65,6 +65,37 @@ def known() -> Iterable[Row]:
     x = jnp.linspace(-8.0, 10.0, 20_001)
     density = np.exp(jax.vmap(lambda a: mixture_log_prob(out, a[None]))(x))
     yield exact("integral of a mixture's density", float(np.trapezoid(density, x)), 1.0, 1e-5)
+    yield from estimators()
+
+
+def estimators() -> Iterable[Row]:
+    """Gradients of the router of a bandit ``q_k = -|a_k - c_k|^2``, ``a_k`` normal, by the score function and by the
+    frequency of being best: which way they point, and how much they vary for their length."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxrl.policies.mixture import frequency_loss, route, score_loss
+
+    experts, draws = 4, 200_000
+    logits, centres = jnp.array([0.3, -0.5, 1.0, 0.0]), jnp.array([0.2, 0.5, 1.0, 1.5])
+    action_key, route_key = jax.random.split(jax.random.key(0))
+    q = -jnp.square(jax.random.normal(action_key, (draws, experts)) - centres)
+    drawn = route(jnp.broadcast_to(logits, q.shape), jax.random.uniform(route_key, (draws,)))
+    score = jax.vmap(jax.grad(score_loss), in_axes=(None, 0, 0))(logits, -q, drawn)
+    frequency = jax.vmap(jax.grad(frequency_loss), in_axes=(None, 0))(logits, jnp.argmax(q, axis=-1))
+    # E[q_k] = -(1 + c_k^2), and the gradient of the mean cost is sum_k w_k (onehot_k - w) (-E[q_k]).
+    w, cost = np.asarray(jax.nn.softmax(logits)), 1 + np.square(centres)
+    error = float(np.abs(np.asarray(score.mean(axis=0)) - w * (cost - w @ cost)).max())
+    yield exact("score-function gradient of a bandit's router, distance of its mean from the formula", error, 0.0, 0.02)
+
+    def noise(gradients):
+        mean = gradients.mean(axis=0)
+        return float(jnp.sum(jnp.var(gradients, axis=0)) / jnp.sum(jnp.square(mean)))
+
+    name = "variance of the router's gradient for the square of its length, frequency beside score function"
+    yield at_most(name, [noise(frequency)], noise(score), "claim")
+    bound = float(jnp.sqrt(jnp.sum(jnp.square(frequency), axis=-1)).max())
+    yield at_most("longest gradient by the frequency of being best, beside its bound", [bound], 2**0.5 / experts)
 
 
 def goals(arguments: Sizes) -> Iterable[Row]:
@@ -88,6 +119,7 @@ def trained(algorithm: str, arguments: Sizes) -> dict[str, Any]:
     from jaxrl.envs.control.goals import GOALS
 
     from jaxrl import make, train
+    from jaxrl.engine.episode import play_together
     from jaxrl.engine.program import member_axes
     from jaxrl.engine.sinks import Progress
 
@@ -100,26 +132,13 @@ def trained(algorithm: str, arguments: Sizes) -> dict[str, Any]:
     learner = config.make(env, params, updates=result.environment_steps[-1])
 
     def episodes(state, key):
-        reset_key, key = jax.random.split(key)
-        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(reset_key, EPISODES), params)
-
-        def step(carry, key):
-            obs, env_state, running, total = carry
-            act_key, step_key = jax.random.split(key)
-            action = learner.policy(state, obs, act_key, False)
-            keys = jax.random.split(step_key, EPISODES)
-            after, env_state, reward, ended, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
-                keys, env_state, action, params
-            )
-            # Where an episode has ended its point stays.
-            after = jnp.where(running[:, None] > 0, after, obs)
-            return (after, env_state, running * (1 - ended), total + running * reward), (obs, running)
-
-        start = (obs, env_state, jnp.ones(EPISODES), jnp.zeros(EPISODES))
-        (last, _, running, total), (seen, counts) = jax.lax.scan(step, start, jax.random.split(key, STEPS))
+        played = play_together(
+            lambda obs, key: learner.policy(state, obs, key, False), env, params, key, EPISODES, STEPS
+        )
+        last = played.obs[-1]
         nearest = jnp.argmin(jnp.linalg.norm(last[:, None] - GOALS, axis=-1), axis=-1)
-        share = jnp.mean((nearest[:, None] == jnp.arange(4)) * (1 - running[:, None]), axis=0)
-        return share, total.mean(), seen.reshape(-1, 2), counts.reshape(-1)
+        share = jnp.mean((nearest[:, None] == jnp.arange(4)) * played.terminated[:, None], axis=0)
+        return share, played.total.mean(), played.obs[:-1].reshape(-1, 2), played.running.reshape(-1)
 
     states, keys = result.states, jax.random.split(jax.random.key(1), arguments.seeds)
     axes = member_axes(states)

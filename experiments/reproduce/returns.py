@@ -182,7 +182,7 @@ def probe(config: Any, name: str, critic: Callable[..., Any], updates: int, marg
 
 def network_of(result: Any) -> Any:
     """The networks' parameters that a training ended with, ``[members, ...]``."""
-    learner = result.states.learner
-    while hasattr(learner, "inner"):
-        learner = learner.inner
+    from jaxrl.core.combine import layers
+
+    *_, learner = layers(result.states.learner)
     return learner.params

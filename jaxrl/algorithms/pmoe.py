@@ -57,6 +57,12 @@ class PMOE(SAC):
         """A squashed mixture, and SAC's critics."""
         return mixture_control(self, env, env_params, self.num_components, self.entropy)
 
+    def router_of(self, env: Environment, env_params: Any) -> Callable[[Any, jax.Array], jax.Array]:
+        """``(params, obs[..., D]) -> weights[..., K]``: how likely each expert is to act."""
+        outputs = self.agent(env, env_params).policy.outputs
+        assert outputs is not None
+        return lambda params, obs: jax.nn.softmax(outputs(params["actor"], obs).logits)
+
     def actor_loss(self, agent: Control) -> Callable[..., tuple[jax.Array, Metrics]]:
         """Of experts and router; the experts' actions are valued together."""
         draws, policy, combine = agent.draws, agent.policy, COMBINATIONS[self.actor_value]
@@ -119,6 +125,12 @@ class PMOEPPO(PPO):
         super().check(env, env_params)
         if self.network != "mlp":
             raise InvalidArgument("network", self.network, "must be 'mlp' for continuous actions")
+
+    def router_of(self, env: Environment, env_params: Any) -> Callable[[Any, jax.Array], jax.Array]:
+        """``(params, obs[..., D]) -> weights[..., K]``: how likely each expert is to act."""
+        outputs = self.networks(env, env_params)[0].outputs
+        assert outputs is not None
+        return lambda params, obs: jax.nn.softmax(outputs(params, obs).logits)
 
     def networks(self, env: Environment, env_params: Any) -> tuple[Policy, Callable, Callable | None]:
         """The mixture, the critic, and the losses of the action's value and of the router."""

@@ -4,7 +4,7 @@ Each states its law; ``tests/core/test_combine.py`` tests them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -482,13 +482,29 @@ def together(first: Learner, second: Learner) -> Learner:
     )
 
 
+OBSERVATION_BOUND = 10.0
+"""of standardised observations"""
+
+
+def layers(state: PyTree) -> Iterator[PyTree]:
+    """The state of a learner and those within it, down to the one that has the parameters."""
+    yield state
+    while hasattr(state, "inner"):
+        state = state.inner
+        yield state
+
+
 class NormalisedState(NamedTuple):
     moments: Moments
     inner: PyTree
 
+    def view(self, obs: jax.Array) -> jax.Array:
+        """Observations as the learner within sees them."""
+        return jnp.clip(self.moments.standardise(obs), -OBSERVATION_BOUND, OBSERVATION_BOUND)
 
-def normalised(learner: Learner, shape: tuple[int, ...], clip: float = 10.0) -> Learner:
-    """Shows ``learner`` observations with the running mean taken off and divided by the running deviation.
+
+def normalised(learner: Learner, shape: tuple[int, ...]) -> Learner:
+    """Shows ``learner`` observations with the running mean taken off, divided by the running deviation and clipped.
 
     The statistics live here, in the learner's state, and are frozen within an iteration: acting, learning and judging
     all see the same scale, and only then do the batch's raw observations enter. Until the first batch they are 0 and 1.
@@ -498,29 +514,25 @@ def normalised(learner: Learner, shape: tuple[int, ...], clip: float = 10.0) -> 
 
     Args:
         shape: of one observation.
-        clip: bound of the normalised observation on both sides.
     """
-
-    def view(state, obs):
-        return jnp.clip(state.moments.standardise(obs), -clip, clip)
 
     def init(key):
         return NormalisedState(Moments.empty(shape), learner.init(key))
 
     def update(state, batch, key):
-        seen = batch._replace(obs=view(state, batch.obs), next_obs=view(state, batch.next_obs))
+        seen = batch._replace(obs=state.view(batch.obs), next_obs=state.view(batch.next_obs))
         inner, metrics = learner.update(state.inner, seen, key)
         return NormalisedState(state.moments.add(batch.obs), inner), metrics
 
     def behaviour(state):
         inner = learner.behaviour(state.inner)
-        return inner._replace(act=lambda obs, noise: inner.act(view(state, obs), noise))
+        return inner._replace(act=lambda obs, noise: inner.act(state.view(obs), noise))
 
     return Learner(
         init,
         update,
         behaviour,
-        lambda state, obs, key, greedy: learner.policy(state.inner, view(state, obs), key, greedy),
+        lambda state, obs, key, greedy: learner.policy(state.inner, state.view(obs), key, greedy),
     )
 
 

@@ -1,4 +1,4 @@
-"""One episode of one policy, state by state, to be looked at."""
+"""Episodes of one policy, step by step, to be looked at."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -76,3 +76,51 @@ def episode_recorder(
         return Episode(states, actions, rewards, ended)
 
     return recorder
+
+
+class Together(NamedTuple):
+    """``N`` episodes played side by side, ``T`` steps at most; past its end an episode stays where it is."""
+
+    obs: Any
+    """``[T + 1, N, ...]``, the first and the last included"""
+    running: jax.Array
+    """``[T, N]``, 1 where the episode had not ended before the step"""
+    total: jax.Array
+    """``[N]``, the returns, not discounted"""
+    terminated: jax.Array
+    """``[N]``, whether it ended other than by a time limit"""
+
+
+def play_together(
+    policy: Callable[..., Any], env: Environment, env_params: Any, key: jax.Array, episodes: int, steps: int
+) -> Together:
+    """Plays ``episodes`` episodes of at most ``steps`` steps; made to be jitted.
+
+    Args:
+        policy: ``(obs[N, ...], key) -> action[N, ...]``.
+        env: is not reset within an episode.
+    """
+    reset_key, key = jax.random.split(key)
+    obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(reset_key, episodes), env_params)
+    step_env = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
+    is_truncated = jax.vmap(env.is_truncated, in_axes=(0, None))
+
+    def step(carry, key):
+        obs, state, running, total, terminated = carry
+        act_key, env_key = jax.random.split(key)
+        after, state, reward, ended, _ = step_env(
+            jax.random.split(env_key, episodes), state, policy(obs, act_key), env_params
+        )
+        after = jax.tree.map(lambda new, old: jnp.where(expand(running, new) > 0, new, old), after, obs)
+        total = total + jnp.where(running > 0, reward, 0)
+        terminated = jnp.maximum(terminated, running * ended)
+        still = running * (1 - (ended | is_truncated(state, env_params)))
+        return (after, state, still, total, terminated), (after, running)
+
+    def expand(running, like):
+        return running.reshape(running.shape + (1,) * (like.ndim - 1))
+
+    start = (obs, state, jnp.ones(episodes), jnp.zeros(episodes), jnp.zeros(episodes))
+    (_, _, _, total, terminated), (after, running) = jax.lax.scan(step, start, jax.random.split(key, steps))
+    seen = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), obs, after)
+    return Together(seen, running, total, terminated)

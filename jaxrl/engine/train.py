@@ -246,7 +246,7 @@ def run_schedule(
             groups.load(saved)
             for sink in sinks:
                 sink.say(f"resumed after {done} of {schedule[-1]} updates")
-    advance = judge = None
+    advance, judge, restored = None, None, len(tables)
     if done < schedule[-1]:
         advance = clock.measure("compile", program.compiled_advance, groups.instances[0], groups.states[0])
         if program.evaluation_steps is not None:
@@ -305,13 +305,15 @@ def run_schedule(
             state = select_members(groups.state(), index)
             groups = groups.select(index)
             groups.load(state)
-        if run is not None and (target == schedule[-1] or time.perf_counter() - last_save > checkpoint_seconds):
+        if run is not None and target < schedule[-1] and time.perf_counter() - last_save > checkpoint_seconds:
             clock.measure("save", run.save, done, groups.state())
             last_save = time.perf_counter()
 
-    metrics = by_member(members, tables)
+    metrics, final = by_member(members, tables), groups.take()
+    if run is not None and len(tables) > restored:
+        clock.measure("save", run.save, done, final)
     result = Result(
-        states=groups.state().algorithm,
+        states=final.algorithm,
         kept=groups.population.member,
         metrics=metrics,
         members=members,

@@ -43,6 +43,11 @@ class Groups:
         """The state of the whole population on the host, leaves ``[members, ...]``."""
         return self.gather(self.states)
 
+    def take(self) -> Any:
+        """The same as ``state``, whose memory on the devices is given back leaf by leaf: there is nothing left here."""
+        states, self.states = self.states, []
+        return gather(self.layout, states, release=True)
+
     def gather(self, parts: Sequence[Any]) -> Any:
         """The groups' leaves ``[devices * tile, ...]`` put together as ``[members, ...]`` on the host; keys stay
         typed."""
@@ -98,8 +103,12 @@ def select_members(tree: Any, index: np.ndarray | int) -> Any:
     )
 
 
-def gather(layout: Layout, parts: Sequence[Any]) -> Any:
-    """The groups' leaves ``[group, ...]`` put together as ``[members, ...]`` on the host; keys stay typed."""
+def gather(layout: Layout, parts: Sequence[Any], release: bool = False) -> Any:
+    """The groups' leaves ``[group, ...]`` put together as ``[members, ...]`` on the host; keys stay typed.
+
+    Args:
+        release: delete every leaf as soon as it has been copied, so that there are never two of all.
+    """
 
     def join(axis, *leaves):
         if axis is None:
@@ -107,7 +116,16 @@ def gather(layout: Layout, parts: Sequence[Any]) -> Any:
         if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
             implementation = jax.random.key_impl(leaves[0])
             return jax.random.wrap_key_data(join(0, *map(jax.random.key_data, leaves)), impl=implementation)
-        return np.concatenate([np.asarray(leaf)[: layout.real(g)] for g, leaf in enumerate(leaves)])
+        whole = np.empty((layout.members, *leaves[0].shape[1:]), leaves[0].dtype)
+        for g, leaf in enumerate(leaves):
+            own = whole[g * layout.group :][: layout.real(g)]
+            # Shard by shard: an array that is asked for all of itself keeps what it answered.
+            for shard in leaf.addressable_shards:
+                rows = own[shard.index[0]]
+                rows[...] = np.asarray(shard.data)[: len(rows)]
+            if release:
+                leaf.delete()
+        return whole
 
     return jax.tree.map(join, member_axes(parts[0]), *parts, is_leaf=is_none)
 

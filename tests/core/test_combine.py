@@ -14,6 +14,7 @@ from scipy import stats
 
 from jaxrl import InvalidArgument
 from jaxrl.core.combine import (
+    OBSERVATION_BOUND,
     after,
     as_averages,
     every,
@@ -568,10 +569,11 @@ def test_normalised_with_standard_data_is_the_learner():
 
 
 def test_normalised_observations_are_bounded():
-    learner = normalised(witness(), (2,), clip=0.5)
+    learner = normalised(witness(), (2,))
     state, _ = learner.update(learner.init(KEY), batch_of(0), KEY)
-    state, _ = learner.update(state, batch_of(1), KEY)
-    assert np.abs(state.inner.obs).max() == 0.5
+    far = batch_of(1)
+    state, _ = learner.update(state, far._replace(obs=100 * far.obs), KEY)
+    assert np.abs(state.inner.obs).max() == OBSERVATION_BOUND
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_return():

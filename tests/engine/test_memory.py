@@ -1,7 +1,11 @@
 """The estimate of the bytes a program needs, where it writes into what it is given."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxrl.engine.layout import plan
@@ -36,3 +40,37 @@ def test_a_replay_buffer_does_not_make_the_tile_smaller():
     settings = {"devices": 1, "work_bytes": 2**10, "memory": 2**34, "tile": None, "on_cpu": True}
     assert plan(64, state_bytes=2**26, **settings).tile == 1
     assert plan(64, state_bytes=2**26, learner_bytes=2**16, **settings).tile == 16
+
+
+@pytest.mark.slow
+def test_replay_takes_the_memory_that_is_estimated():
+    """What a process holds while it trains grows with the buffer by the bytes of its leaves, within 5%: there is no
+    copy. When the states are brought to the host it is one leaf more."""
+    program = """
+import resource, sys
+from jaxrl import SAC, train
+from jaxrl.engine.memory import tree_bytes
+from jaxrl.engine.sinks import Sink
+
+def held():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+class Training(Sink):
+    def write(self, evaluation, rows):
+        self.held = held()
+
+config = SAC(hidden_sizes=(8,), batch_size=8, learning_starts=64, capacity=int(sys.argv[1]))
+training = Training()
+result = train(config, "Pendulum-v1", seeds=8, steps=2_000, evaluate_every=500, sinks=[training])
+print(tree_bytes(result.states.source), training.held, held())
+"""
+
+    def measured(capacity):
+        command = [sys.executable, "-c", program, str(capacity)]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return np.array(output.split()[-3:], float)
+
+    estimate, training, end = measured(2_000_000) - measured(1_000)
+    assert estimate > 5e8
+    np.testing.assert_allclose(training, estimate, rtol=0.05)
+    assert end < 1.45 * estimate

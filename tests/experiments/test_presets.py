@@ -1,4 +1,4 @@
-"""Every preset names an environment or a family of them, and hyperparameters that its algorithm knows and accepts there."""
+"""Every preset names an environment or a family of them, and hyperparameters that its algorithm accepts there."""
 
 import pytest
 

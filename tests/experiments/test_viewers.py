@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from jaxrl.envs.tabular import TabularState
 
-from experiments import tabular_viewer, viewers
+from experiments import expert_viewer, tabular_viewer, viewers
 from experiments.viewers import BLUE, INK, ORANGE
-from jaxrl import envs
+from jaxrl import PMOE, envs, train
 from jaxrl.engine.episode import episode_recorder
 from jaxrl.engine.loading import load_run
 from jaxrl.errors import InvalidArgument, UserError
@@ -229,3 +229,30 @@ def test_what_cannot_be_drawn_or_registered(tmp_path):
         viewers.view(tmp_path, 0)
     with pytest.raises(InvalidArgument, match=r"exactly one of frames, page and fragment"):
         viewers.register("Other-v0")
+
+
+# --- experts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixture_run(tmp_path_factory):
+    """Two members of a small mixture of three experts among goals."""
+    directory = tmp_path_factory.mktemp("experts")
+    config = PMOE(hidden_sizes=(8,), num_components=3, batch_size=8, learning_starts=8, normalise_observations=True)
+    train(config, "control/multi-goal-v0", seeds=2, steps=64, evaluate_every=0, directory=directory)
+    return directory
+
+
+def test_experts_are_drawn_over_the_states_visited(mixture_run):
+    run = load_run(mixture_run)
+    obs, running = expert_viewer.visited(run, 1)
+    assert obs.shape[0] == running.shape[0] + 1 == 31
+    assert (np.diff(running, axis=0) <= 0).all()
+    over = obs[1:][running == 0]
+    assert len(over) == 0 or (obs[:-1][running == 0] == over).all()
+    weights = np.asarray(expert_viewer.router_weights(run, 1, jnp.asarray(obs[0])))
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+    picture = viewers.view(mixture_run, 1)
+    data = re.search(r'<img alt="experts of member 1" src="data:image/png;base64,([^"]+)">', picture)[1]
+    assert imageio.imread(base64.b64decode(data)).std() > 0
+    assert viewers.view(mixture_run, 0) != picture
