@@ -1,7 +1,8 @@
 """SAC against known answers and Rejax: ``python -m experiments.reproduce.sac [--quick] [--seeds N]``.
 
 The quick checks are exact: values that critics learn on the probe environments with a temperature of nearly 0. Without
-``--quick``, SAC is trained on Pendulum and held against a bound, and against Rejax's SAC at the same hyperparameters.
+``--quick``, SAC is trained on Pendulum and held against a bound, and there and on Brax's robots against Rejax's SAC at
+the same hyperparameters.
 """
 
 import sys
@@ -10,9 +11,14 @@ from experiments.benchmarks.peer import ROOT
 from experiments.reproduce.returns import Training, probe, reproduce
 from experiments.reproduce.table import Row
 
+LIKE_REJAX = ("--log-std-min", "-10")
+ROBOT = ("--capacity", "50_000", *LIKE_REJAX)
+"""a buffer that holds all there is"""
 TRAININGS = {
     "Pendulum-v1": Training("Pendulum-v1", -180.0),
-    "Pendulum-v1 in half the steps": Training("Pendulum-v1", "Rejax", ("--log-std-min", "-10"), steps=10_000),
+    "Pendulum-v1 in half the steps": Training("Pendulum-v1", "Rejax", LIKE_REJAX, steps=10_000),
+    "brax/hopper": Training("brax/hopper", "Rejax", ROBOT, seeds=8, steps=50_000),
+    "brax/halfcheetah": Training("brax/halfcheetah", "Rejax", ROBOT, seeds=8, steps=50_000),
 }
 
 
