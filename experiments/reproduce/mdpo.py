@@ -60,8 +60,8 @@ def comparisons(env: str, seeds: int) -> Iterable[Row]:
 
 INTRODUCTION = (
     "Returns are of 16 greedy episodes of each seed at the end of training; interquartile means over seeds with 95%"
-    " bootstrap intervals. The paper's figures are on MuJoCo's tasks at 20 and more times the steps, and cannot be compared"
-    " with Brax's, whose dynamics and rewards are others."
+    " bootstrap intervals. The paper's figures are on MuJoCo's tasks at 20 and more times the steps, and cannot be"
+    " compared with Brax's, whose dynamics and rewards are others."
 )
 
 if __name__ == "__main__":
