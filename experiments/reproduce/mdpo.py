@@ -14,7 +14,7 @@ import numpy as np
 from experiments.command_line import configure, find_preset
 from experiments.reproduce.known import Arguments, reproduce_parts
 from experiments.reproduce.mirror_descent import closed_forms
-from experiments.reproduce.returns import final_returns
+from experiments.reproduce.returns import SMALL_ROBOT, final_returns
 from experiments.reproduce.table import Row, above, not_worse
 
 TASKS = {"Pendulum-v1": (300_000, 10_000), "brax/hopper": (300_000, 50_000)}
@@ -53,9 +53,9 @@ def comparisons(env: str, seeds: int) -> Iterable[Row]:
     yield above(f"{where}: 10 gradient steps an iteration, beside 1", mdpo, one)
     yield not_worse(f"{where}: MDPO, beside PPO", mdpo, returns("ppo", on_policy))
     yield not_worse(f"{where}: MDPO, beside TRPO", mdpo, returns("trpo", on_policy))
-    where, held = f"{env}, {off_policy:,} steps", ("--capacity", str(off_policy))
-    soft = returns("soft-mdpo", off_policy, *held)
-    yield not_worse(f"{where}: off-policy MDPO, beside SAC", soft, returns("sac", off_policy, *held))
+    where, options = f"{env} with layers of 64, {off_policy:,} steps", SMALL_ROBOT if env.startswith("brax/") else ()
+    soft = returns("soft-mdpo", off_policy, *options)
+    yield not_worse(f"{where}: off-policy MDPO, beside SAC", soft, returns("sac", off_policy, *options))
 
 
 INTRODUCTION = (

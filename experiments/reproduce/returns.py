@@ -19,6 +19,8 @@ INTRODUCTION = (
     f"Returns are of {EPISODES} greedy episodes of each seed at the end of training; interquartile means over seeds"
     " with 95% bootstrap intervals. Presets were chosen on seeds 1000 and above, the figures are of seeds 0 and above."
 )
+SMALL_ROBOT = ("--hidden-sizes", "64", "64", "--learning-starts", "5_000", "--capacity", "50_000")
+"""off-policy on Brax in minutes of two cores: 50,000 steps, all kept, and networks a tenth of the usual cost"""
 
 
 @dataclass(frozen=True)

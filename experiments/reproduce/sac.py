@@ -8,17 +8,19 @@ the same hyperparameters.
 import sys
 
 from experiments.benchmarks.peer import ROOT
-from experiments.reproduce.returns import Training, probe, reproduce
+from experiments.reproduce.returns import SMALL_ROBOT, Training, probe, reproduce
 from experiments.reproduce.table import Row
 
 LIKE_REJAX = ("--log-std-min", "-10")
-ROBOT = ("--capacity", "50_000", *LIKE_REJAX)
-"""a buffer that holds all there is"""
 TRAININGS = {
     "Pendulum-v1": Training("Pendulum-v1", -180.0),
     "Pendulum-v1 in half the steps": Training("Pendulum-v1", "Rejax", LIKE_REJAX, steps=10_000),
-    "brax/hopper": Training("brax/hopper", "Rejax", ROBOT, seeds=8, steps=50_000),
-    "brax/halfcheetah": Training("brax/halfcheetah", "Rejax", ROBOT, seeds=8, steps=50_000),
+    "brax/hopper with layers of 64": Training(
+        "brax/hopper", "Rejax", (*SMALL_ROBOT, *LIKE_REJAX), seeds=8, steps=50_000
+    ),
+    "brax/halfcheetah with layers of 64": Training(
+        "brax/halfcheetah", "Rejax", (*SMALL_ROBOT, *LIKE_REJAX), seeds=8, steps=50_000
+    ),
 }
 
 
