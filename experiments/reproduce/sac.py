@@ -15,12 +15,10 @@ LIKE_REJAX = ("--log-std-min", "-10")
 TRAININGS = {
     "Pendulum-v1": Training("Pendulum-v1", -180.0),
     "Pendulum-v1 in half the steps": Training("Pendulum-v1", "Rejax", LIKE_REJAX, steps=10_000),
-    "brax/hopper with layers of 64": Training(
-        "brax/hopper", "Rejax", (*SMALL_ROBOT, *LIKE_REJAX), seeds=8, steps=50_000
-    ),
-    "brax/halfcheetah with layers of 64": Training(
-        "brax/halfcheetah", "Rejax", (*SMALL_ROBOT, *LIKE_REJAX), seeds=8, steps=50_000
-    ),
+    **{
+        f"{robot} with layers of 64": Training(robot, "Rejax", (*SMALL_ROBOT, *LIKE_REJAX), seeds=8, steps=50_000)
+        for robot in ("brax/hopper", "brax/halfcheetah")
+    },
 }
 
 
