@@ -23,11 +23,13 @@ def test_all_are_there():
     assert preset_names("dqn") == ["dqn/Breakout-MinAtar", "dqn/CartPole-v1", *(f"dqn/stock/{env}" for env in stock)]
     assert preset_names("pqn") == ["pqn/CartPole-v1"]
     goals = "control/multi-goal-v0"
-    assert preset_names("sac") == ["sac/Pendulum-v1", "sac/brax", f"sac/{goals}", "sac/playground"]
+    assert preset_names("sac") == ["sac/Pendulum-v1", "sac/Reacher-misc", "sac/brax", f"sac/{goals}", "sac/playground"]
     assert preset_names("pmoe") == ["pmoe/Pendulum-v1", "pmoe/brax", f"pmoe/{goals}"]
     assert preset_names("td3") == ["td3/Pendulum-v1", "td3/brax", "td3/playground"]
-    for algorithm in ("mdpo", "soft-mdpo", "trpo"):
-        assert preset_names(algorithm) == [f"{algorithm}/Pendulum-v1", f"{algorithm}/brax"]
+    assert preset_names("soft-mdpo") == ["soft-mdpo/Pendulum-v1", "soft-mdpo/brax"]
+    for algorithm in ("mdpo", "trpo"):
+        names = ("MountainCarContinuous-v0", "Pendulum-v1", "brax")
+        assert preset_names(algorithm) == [f"{algorithm}/{name}" for name in names]
 
 
 def test_an_environment_has_its_own_preset_or_that_of_its_family():
