@@ -13,7 +13,6 @@ import numpy as np
 
 from experiments.command_line import configure, find_preset
 from experiments.reproduce.known import Arguments, reproduce_parts
-from experiments.reproduce.mirror_descent import closed_forms
 from experiments.reproduce.returns import SMALL_ROBOT, final_returns
 from experiments.reproduce.table import Row, above, not_worse
 
@@ -33,6 +32,8 @@ class Sizes(Arguments):
 
 def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:
     """The rows, as soon as they are known."""
+    from experiments.reproduce.mirror_descent import closed_forms
+
     yield closed_forms()
     if not arguments.quick:
         for env in arguments.tasks:
