@@ -19,6 +19,7 @@ PATHS = 16
 """episodes whose way is drawn, in states of two dimensions"""
 RESOLUTION = 150
 """cells of the plane on each side"""
+COLORS = [(0.12, 0.47, 0.71), (0.90, 0.49, 0.13), (0.18, 0.59, 0.35), (0.78, 0.20, 0.24), (0.56, 0.41, 0.74)]
 
 
 def expert_map(run: LoadedRun, member: int) -> str:
@@ -63,16 +64,12 @@ def draw_experts(figure: Any, run: LoadedRun, member: int) -> None:
             plane.plot(*obs[:steps, episode].T, color="black", linewidth=0.8, alpha=0.6)
         plane.set(xlabel="state 1", ylabel="state 2", title="the expert that the router prefers")
     else:
-        centred = seen - seen.mean(axis=0)
-        components = np.linalg.svd(centred / (centred.std(axis=0) + 1e-6), full_matrices=False)[2][:2]
-        points = (centred / (centred.std(axis=0) + 1e-6)) @ components.T
-        plane.scatter(*points.T, c=colors[weights.argmax(axis=-1)], s=4, linewidths=0)
+        standardised = (seen - seen.mean(axis=0)) / (seen.std(axis=0) + 1e-6)
+        components = np.linalg.svd(standardised, full_matrices=False)[2][:2]
+        plane.scatter(*(standardised @ components.T).T, c=colors[weights.argmax(axis=-1)], s=4, linewidths=0)
         plane.set(xlabel="component 1", ylabel="component 2", title="the likeliest expert in states visited")
     shares.bar([str(i + 1) for i in range(experts)], weights.mean(axis=0), color=colors)
     shares.set(xlabel="expert", ylabel="share of actions", ylim=(0, 1), title="who acts")
-
-
-COLORS = [(0.12, 0.47, 0.71), (0.90, 0.49, 0.13), (0.18, 0.59, 0.35), (0.78, 0.20, 0.24), (0.56, 0.41, 0.74)]
 
 
 def router_weights(run: LoadedRun, member: int, obs: jax.Array) -> jax.Array:
