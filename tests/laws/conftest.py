@@ -17,7 +17,7 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def run():
+def run(programs_once):
     """``train_tiny``, which trains but once for equal requests that leave no trace."""
     done = {}
 

@@ -10,6 +10,8 @@ import pytest
 
 from jaxrl.engine.sinks import Sink
 
+pytestmark = pytest.mark.optimised
+
 ROUNDING = {"rtol": 1e-5, "atol": 2e-6}
 """measured after 12 updates on CartPole: 2e-7 in parameters and moments of Adam, 1e-6 in losses of about 5"""
 
