@@ -89,12 +89,18 @@ def user_environment():
 
 
 @pytest.fixture(scope="session")
-def programs_once():
-    """Lets the runs of this process that differ in values alone share their programs.
+def made_once():
+    """Environments and programs of the runs of this process."""
+    return {}, {}
+
+
+@pytest.fixture(scope="module")
+def programs_once(made_once):
+    """Lets runs of ``train`` that differ in values alone share their programs, as jit would.
 
     Two are the same if all that the program and its ``make`` hold, the structure and the types of the arguments are.
     """
-    environments, programs = {}, {}
+    environments, programs = made_once
     make_env = engine.make_env
 
     def make_once(env_id, **settings):

@@ -12,7 +12,7 @@ TINY_MEMBERS = """
 TINY = f"{TINY_MEMBERS} --steps 64 --evaluate-every 32 --evaluation-episodes 2 --checkpoint-seconds 0"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _programs_once(programs_once):
     """Most runs here differ in what is asked for around the training."""
 
