@@ -223,7 +223,7 @@ ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def run(mesh_of):
+def run(mesh_of, programs_once):
     """Six updates in one tile a member, judged after every third."""
 
     def run(config=TINY, env=LOST, **settings):
