@@ -67,7 +67,7 @@ def folding():
     size=st.one_of(st.integers(1, 200), st.sampled_from([255, 256, 257, 4095, 4096, 4097, 5000])), seed=st.integers(0)
 )
 def test_shuffle_is_a_permutation(size, seed):
-    order = shuffle(jax.random.key(seed % 2**32), size)
+    order = jax.jit(shuffle, static_argnums=1)(jax.random.key(seed % 2**32), size)
     assert order.dtype == jnp.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(size))
 
@@ -108,7 +108,7 @@ def test_take_rows_is_indexing(rows, shapes, seed):
         for i, (dtype, shape) in enumerate(shapes)
     }
     index = generator.integers(0, rows, generator.integers(1, 30))
-    taken = take_rows(batch, jnp.asarray(index))
+    taken = jax.jit(take_rows)(batch, jnp.asarray(index))
     for name, leaf in batch.items():
         np.testing.assert_array_equal(taken[name], np.asarray(leaf)[index], strict=True)
 
@@ -155,7 +155,7 @@ def rows_of(steps, envs):
 )
 def test_every_row_is_seen_exactly_once_an_epoch(steps, envs, epochs, parts, seed):
     size = steps * envs
-    learner = minibatched(counting(size), epochs, parts)
+    learner = compiled(minibatched(counting(size), epochs, parts))
     state = learner.init(KEY)
     if size % parts:
         with pytest.raises(InvalidArgument, match="num_minibatches"):
