@@ -3,6 +3,7 @@
 Both have to happen before gymnax is imported, since that fixes jax's devices; pytest imports this file first.
 """
 
+import inspect
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxrl"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+GIVEN_FLAGS = os.environ.get("XLA_FLAGS", "")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import jaxrl  # noqa: E402
@@ -22,6 +24,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+import jaxrl.engine.train as engine  # noqa: E402
+from jaxrl.engine.program import Program  # noqa: E402
 
 # The first call of a property compiles, so a deadline would measure that. Derandomised, what fails today does tomorrow.
 settings.register_profile("jaxrl", deadline=None, max_examples=25, derandomize=True)
@@ -75,3 +80,56 @@ def trees():
 def mesh_of():
     """Makes a mesh of the first ``n`` virtual devices, as the engine wants it."""
     return lambda n: jax.sharding.Mesh(np.array(jax.devices()[:n]), ("member",))
+
+
+@pytest.fixture(scope="session")
+def user_environment():
+    """Environment variables of a process that has all of its devices to set up, as a user's has."""
+    return os.environ | {"XLA_FLAGS": GIVEN_FLAGS}
+
+
+@pytest.fixture(scope="session")
+def made_once():
+    """Environments and programs of the runs of this process."""
+    return {}, {}
+
+
+@pytest.fixture(scope="module")
+def programs_once(made_once):
+    """Lets runs of ``train`` that differ in values alone share their programs, as jit would.
+
+    Two are the same if all that the program and its ``make`` hold, the structure and the types of the arguments are.
+    """
+    environments, programs = made_once
+    make_env = engine.make_env
+
+    def make_once(env_id, **settings):
+        name = repr((env_id, sorted(settings.items())))
+        if name not in environments:
+            environments[name] = make_env(env_id, **settings)
+        return environments[name]
+
+    def identity(value):
+        leaves, structure = jax.tree.flatten(value)
+        if jax.tree_util.treedef_is_leaf(structure):
+            return value
+        return structure, *((np.shape(leaf), np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for leaf in leaves)
+
+    def once(compiled):
+        def compiled_once(program, *arguments):
+            held = inspect.getclosurevars(program.make).nonlocals | vars(program)
+            del held["make"]
+            types = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(arguments)]
+            values = [(name, identity(value)) for name, value in sorted(held.items())]
+            key = compiled.__name__, *values, jax.tree.structure(arguments), *types
+            if key not in programs:
+                programs[key] = compiled(program, *arguments)
+            return programs[key]
+
+        return compiled_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "make_env", make_once)
+        for name in ("compiled_start", "compiled_advance", "compiled_judge"):
+            patch.setattr(Program, name, once(getattr(Program, name)))
+        yield

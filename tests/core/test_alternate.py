@@ -68,10 +68,10 @@ def test_a_delayed_term_steps_at_every_second_update():
         "actor": Term(pull("actor", "critics"), optax.sgd(0.1), 2),
     }
     learner = alternate(lambda key: parts(key) | {"fixed": jnp.ones(2)}, terms, POLICY)
-    state, steps = learner.init(KEY), []
+    state, update, steps = learner.init(KEY), jax.jit(learner.update), []
     for _ in range(4):
         before = state.params["actor"]
-        state, metrics = learner.update(state, BATCH, KEY)
+        state, metrics = update(state, BATCH, KEY)
         steps.append(bool((state.params["actor"] != before).any()))
         assert isinstance(metrics["actor_loss"], Average)
         assert metrics["actor_loss"].weight == steps[-1]
@@ -123,9 +123,9 @@ def test_restarted():
     learner = restarted(
         numbered(Learner(counting().init, lambda s, b, key: ({"total": s["total"] + b.batch}, {}), *counting()[2:])), 3
     )
-    state, totals = learner.init(KEY), []
+    state, update, totals = learner.init(KEY), jax.jit(learner.update), []
     for i in range(7):
-        state, _ = learner.update(state, jnp.float32(10), jax.random.fold_in(KEY, i))
+        state, _ = update(state, jnp.float32(10), jax.random.fold_in(KEY, i))
         totals.append(float(state.inner.inner["total"]))
     np.testing.assert_allclose(np.diff(totals)[[0, 2, 3, 5]], [10, 10, 10, 10], rtol=1e-6)
     assert totals[2] < 1, "after the third update it begins anew"

@@ -111,11 +111,12 @@ def test_it_behaves_by_the_latest_and_is_judged_by_the_best():
 
 def test_every_score_of_a_member_has_one_key_and_members_have_their_own():
     learner = keep_best(told(), lambda params, key: jax.random.normal(key), 2)
+    update = jax.jit(learner.update)
 
     def scores(key):
         state, seen = learner.init(key), []
         for batch in range(6):
-            state, metrics = learner.update(state, jnp.float32(batch), jax.random.key(batch))
+            state, metrics = update(state, jnp.float32(batch), jax.random.key(batch))
             seen.append(metrics["score"].total)
         return seen
 

@@ -12,6 +12,11 @@ TINY_MEMBERS = """
 TINY = f"{TINY_MEMBERS} --steps 64 --evaluate-every 32 --evaluation-episodes 2 --checkpoint-seconds 0"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs_once(programs_once):
+    """Most runs here differ in what is asked for around the training."""
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Arguments of a run of two evaluations, into ``tmp_path/run``."""

@@ -218,21 +218,22 @@ def test_one_line_of_boxes():
     assert one_line(" Value error \n ------ \n  Error parsing --a: no \n ------ \n more") == "--a: no"
 
 
-def test_as_a_process(tiny, tmp_path):
+def test_as_a_process(tiny, tmp_path, user_environment):
     """Devices and cache are set up in the right order, nothing else is said, and the exit code is the process's.
 
     Its table is that of the same seeds on another number of cores, as long as their tile is the same.
     """
     main([*tiny, "--tile", "1", "--directory", str(tmp_path / "eight")])
     command = [sys.executable, "-m", "experiments.train", *tiny, "--tile", "1", "--cores", "1"]
-    environment = os.environ | {"XLA_FLAGS": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=user_environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "2 group(s) of 1 device(s) x 1 members" in " ".join(done.stderr.split())
     eight, one = (
         pd.read_parquet(tmp_path / name / "metrics").drop(columns="wall_seconds") for name in ("eight", "run")
     )
     pd.testing.assert_frame_equal(one, eight, check_exact=True)
-    failed = subprocess.run([*command, "--gamma", "2"], capture_output=True, text=True, env=environment, timeout=300)
+    failed = subprocess.run(
+        [*command, "--gamma", "2"], capture_output=True, text=True, env=user_environment, timeout=300
+    )
     assert failed.returncode == 2
     assert failed.stderr == "error: gamma=2.0: must be within [0, 1]\n"

@@ -10,6 +10,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tiny.py, which the process
 from tiny import TINY, train_tiny
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs_once(programs_once):
+    """Most runs here differ in seeds, chunks and interruptions."""
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """A PPO config of 16 steps an update, small enough to compile in seconds."""

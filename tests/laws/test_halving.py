@@ -10,6 +10,8 @@ from jaxrl.engine.run_directory import read_metrics
 from jaxrl.engine.sinks import Sink
 from jaxrl.errors import InvalidArgument
 
+pytestmark = pytest.mark.optimised
+
 HALVING = SuccessiveHalving(2, configs=4, evaluations=4)
 RATES = np.array([1e-2, 3e-3, 1e-3, 3e-4])
 SETTINGS = {"seeds": 3, "tile": 3, "updates": 8, "evaluate_every": 2 * 16}

@@ -7,6 +7,8 @@ from jaxrl.envs import make
 from jaxrl.engine.figures import summarise
 from jaxrl.engine.program import FINITE
 
+pytestmark = pytest.mark.optimised
+
 FAULT = {"fault_step": 7, "fault_probability": 0.04, "max_steps_in_episode": 8}
 UPDATES = 12
 

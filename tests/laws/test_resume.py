@@ -59,7 +59,7 @@ def updates_saved(directory):
     return checkpoint.complete(directory / "checkpoints")
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_again_and_again_the_table_is_that_of_an_uninterrupted_run(run, tmp_path, kills):
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     run(directory=reference, **REQUEST)

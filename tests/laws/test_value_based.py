@@ -8,6 +8,8 @@ from jaxrl import DQN
 from jaxrl.engine.sinks import Sink
 from jaxrl.engine.transfer import select_members
 
+pytestmark = pytest.mark.optimised
+
 REPLAYING = DQN(
     learning_rate=3e-3, num_envs=2, num_steps=2, num_updates=2, batch_size=8, capacity=32, learning_starts=8,
     target_every=3, n_step=2, double=True, dueling=True, prioritised=True, hidden_sizes=(8,),

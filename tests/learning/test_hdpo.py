@@ -223,7 +223,7 @@ ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def run(mesh_of):
+def run(mesh_of, programs_once):
     """Six updates in one tile a member, judged after every third."""
 
     def run(config=TINY, env=LOST, **settings):
@@ -251,6 +251,7 @@ def test_the_table_tells_the_problem_of_each_member(trained):
     assert np.isfinite(trained.metrics["best_score"]).all()
 
 
+@pytest.mark.optimised
 def test_a_member_is_bitwise_the_one_that_is_trained_alone_on_its_problem(run, trained, trees):
     for variant in range(2):
         own = {name: values[variant : variant + 1] for name, values in VARIANTS.items()}

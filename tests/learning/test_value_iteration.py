@@ -1,5 +1,6 @@
 """Value iteration as members of the engine: the values of `solve`, played and resumed as every algorithm."""
 
+import jax
 import numpy as np
 import pytest
 from jaxrl.envs.tabular import garnet, machine_replacement, variants
@@ -17,9 +18,9 @@ KINDS = [{"nature": nature, "radius": 0.3} for nature in ("nominal", *SETS, *MEA
 def test_a_sweep_is_that_of_solve(settings):
     config = ValueIteration(gamma=0.8, num_sweeps=2, **settings)
     algorithm = config.make(make(ID))
-    state = algorithm.init(None)
+    state, update = algorithm.init(None), jax.jit(algorithm.update)
     for _ in range(2):
-        state, metrics = algorithm.update(state)
+        state, metrics = update(state)
     exact = solve(MACHINE, config.backup(), horizon=4)
     np.testing.assert_allclose(state.learner.value, exact.value[0], rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(metrics["residual"], np.abs(exact.value[0] - exact.value[1]).max(), rtol=1e-4)
