@@ -13,6 +13,7 @@ from jaxrl.bellman.nature import (
     Response,
     Support,
     concrete,
+    gain_over,
     least_value,
     mass_below,
     mixture,
@@ -151,7 +152,7 @@ class KL(Nature):
         """See ``Nature.respond_from``."""
         may = p > 0
         lowest = least_value(z, may)
-        above = jnp.where(may, z - lowest, 0)
+        above = gain_over(z, lowest, may)
         span = greatest(above)
         flat = span <= 0
         scale = 1 / jnp.where(flat, 1, span)

@@ -96,8 +96,6 @@ def test_outcomes_that_share_a_successor(process, values):
         assert solve(process(), bellman(optimistic(L1(radius)))).value[0] == pytest.approx(best, abs=1e-8)
 
 
-# Without optimisations of XLA a few of these answers are 0.3 off, for a reason that is not known yet.
-@pytest.mark.optimised
 def test_a_search_that_starts_where_the_last_sweep_s_ended_changes_no_value():
     transform = optimistic(KL(0.1))
     process = garnet(2, states=1000, actions=5, branching=5)
