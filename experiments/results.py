@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ def about(module: str, note: str = "") -> dict[str, Any]:
     made_with = provenance()
     return {
         "date": datetime.date.today().isoformat(),
-        "command": f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python -m {module} {shlex.join(sys.argv[1:])}".strip(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "devices": made_with["devices"],
