@@ -112,7 +112,10 @@ def deterministic(init: Callable[[Key], PyTree], act: Callable[[PyTree, PyTree],
 
 def modal(policy: Policy) -> Policy:
     """Samples the mode of ``policy``; log-probabilities of samples are 0."""
-    return policy._replace(sample=lambda params, obs, noise: (policy.mode(params, obs), jnp.zeros(obs.shape[:1])))
+    return policy._replace(
+        sample=lambda params, obs, noise: (policy.mode(params, obs), jnp.zeros(obs.shape[:1])),
+        steered=carried(policy, modal),
+    )
 
 
 def noisy(policy: Policy, deviation: float | jax.Array, size: int, low: jax.Array, high: jax.Array) -> Policy:
@@ -131,12 +134,31 @@ def noisy(policy: Policy, deviation: float | jax.Array, size: int, low: jax.Arra
         action, log_prob = policy.sample(params, obs, noise[0])
         return jnp.clip(action + scale * noise[1], low, high), log_prob
 
-    return policy._replace(noise=noise, sample=sample)
+    inside = carried(policy, lambda inner: noisy(inner, deviation, size, low, high))
+    return policy._replace(noise=noise, sample=sample, steered=inside)
 
 
 def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the action clipped into the box; likelihoods stay those of the unclipped action."""
-    return policy._replace(decode=lambda action: jnp.clip(policy.decode(action), low, high))
+    return policy._replace(
+        decode=lambda *sent: jnp.clip(policy.decode(*sent), low, high),
+        steered=carried(policy, lambda inner: clipped(inner, low, high)),
+    )
+
+
+def enclosed(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+    """Sends the environment the tanh of the action, stretched to the box, as ``squash`` does; likelihoods stay those of
+    the action before."""
+    return policy._replace(
+        decode=lambda *sent: into_box(policy.decode(*sent), low, high),
+        steered=carried(policy, lambda inner: enclosed(inner, low, high)),
+    )
+
+
+def carried(policy: Policy, transform: Callable[[Policy], Policy]) -> Callable[..., Policy] | None:
+    """``steered`` of ``transform(policy)``: it is the policy inside that is steered."""
+    steered = policy.steered
+    return None if steered is None else lambda change: transform(steered(change))
 
 
 def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
@@ -160,10 +182,11 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
         drawn, _ = policy.sample(params, obs, policy.noise(key, action.shape[:-1]))
         return base_log_prob - log_volume(action), entropy + log_volume(drawn)
 
-    def decode(action):
-        return into_box(policy.decode(action), low, high)
+    def decode(*sent):
+        return into_box(policy.decode(*sent), low, high)
 
-    return policy._replace(sample=sample, log_prob=log_prob, decode=decode)
+    inside = carried(policy, lambda inner: squash(inner, low, high))
+    return policy._replace(sample=sample, log_prob=log_prob, decode=decode, steered=inside)
 
 
 def into_box(action: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
