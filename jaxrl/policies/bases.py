@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core.types import Key, Policy, PyTree
+from jaxrl.errors import InvalidArgument
 
 LOG_NORMALISER = 0.5 * math.log(2 * math.pi)
 
@@ -148,7 +150,14 @@ def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
 
 def enclosed(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the tanh of the action, stretched to the box, as ``squash`` does; likelihoods stay those of
-    the action before."""
+    the action before.
+
+    Raises:
+        InvalidArgument: for a box with an infinite side.
+    """
+    for name, side in (("low", low), ("high", high)):
+        if not np.isfinite(side).all():
+            raise InvalidArgument(name, side, "must be finite, for a tanh to fill the box")
     return policy._replace(
         decode=lambda *sent: into_box(policy.decode(*sent), low, high),
         steered=carried(policy, lambda inner: enclosed(inner, low, high)),

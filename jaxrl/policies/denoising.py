@@ -1,6 +1,6 @@
 """What diffusion and flow policies share: an action behind noise, the network's view of it, and the way back.
 
-At every level of noise ``x = signal * action + noise * eps`` with ``eps ~ N(0, I)``. Three families differ in which pairs
+At every level of noise ``x = signal * action + noise * eps``, ``eps ~ N(0, I)``. Three families differ in which pairs
 (signal, noise) they pass through and in what their network is asked for:
 
 - variance preserving (DDPM, Ho et al. 2020): ``signal^2 + noise^2 = 1``, the network finds ``eps``;
@@ -160,9 +160,8 @@ def generative(
 ) -> Policy:
     """Actions ``[..., size]`` that ``sampler`` makes of noise with a network trained by ``fit_loss``; unbounded.
 
-    ``fit_loss(params, obs, action, key, weights=None, slow=None)`` is the mean over rows of ``weights`` times the squared
-    error, over the action's dimensions summed or averaged; ``slow`` are parameters that follow slowly, for a consistency
-    model. Samples have the log-probability that ``likelihood`` finds, at the
+    ``fit_loss`` is the mean over rows of ``weights`` times the squared error, over the action's dimensions summed or
+    averaged; its ``slow`` is for consistency models. Samples have the log-probability that ``likelihood`` finds, at the
     price of more calls of the network, and without one 0, as those of deterministic policies do; then actions have no
     ``log_prob``. The entropy is a one-sample estimate. The mode is what becomes of noise that is 0 throughout.
 

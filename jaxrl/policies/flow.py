@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jaxrl.core.types import Key, Policy, PyTree
 from jaxrl.policies.denoising import (
-    Likelihood,
     Level,
+    Likelihood,
     Method,
     Process,
     Sampler,
@@ -71,8 +71,8 @@ def flow_likelihood(steps: int, method: Method = "midpoint", probes: int | None 
 def pushforward(
     init: Callable[[Key], PyTree], generate: Callable[[PyTree, jax.Array, PyTree], jax.Array], size: int
 ) -> Policy:
-    """Actions ``generate(params, noise[..., size], obs)`` of standard normal noise, without a likelihood: a generator of
-    one step. Log-probabilities of samples are 0; the mode is what becomes of noise that is 0."""
+    """Actions ``generate(params, noise[..., size], obs)`` of standard normal noise, without a likelihood: a one-step
+    generator. Log-probabilities of samples are 0; the mode is what becomes of noise that is 0."""
 
     def noise(key, shape):
         return jax.random.normal(key, (*shape, size))
