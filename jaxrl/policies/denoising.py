@@ -89,15 +89,16 @@ def gaussian_mixture(weights: jax.Array, means: jax.Array, deviations: jax.Array
     """
 
     def denoiser(x, level):
-        signal, noise = jnp.asarray(level.signal)[..., None], jnp.asarray(level.noise)[..., None]
-        variances = jnp.square(deviations)[:, None]
-        spread = jnp.square(signal) * variances + jnp.square(noise)  # [..., K, 1]
-        away = x[..., None, :] - signal * means
+        # Components come first, since the few dimensions of an action make a poor last axis to be next to them.
+        lead = (-1, *[1] * (x.ndim - 1))
+        mean, variance = means.reshape(*lead, means.shape[-1]), jnp.square(deviations).reshape(*lead, 1)
+        spread = jnp.square(level.signal) * variance + jnp.square(level.noise)  # [K, ..., 1]
+        away = x - level.signal * mean  # [K, ..., D]
         log_density = normal_log_density(away / jnp.sqrt(spread), 0.5 * jnp.log(spread)).sum(axis=-1)
-        share = jax.nn.softmax(jnp.log(weights) + log_density, axis=-1)[..., None]
-        action = jnp.sum(share * (means + signal * variances / spread * away), axis=-2)
-        eps = jnp.sum(share * noise / spread * away, axis=-2)
-        return Denoised(action, eps)
+        log_weight = jnp.log(weights).reshape(-1, *[1] * (x.ndim - 1))
+        share = jax.nn.softmax(log_weight + log_density, axis=0)[..., None]
+        action = jnp.sum(share * (mean + level.signal * variance / spread * away), axis=0)
+        return Denoised(action, jnp.sum(share * level.noise / spread * away, axis=0))
 
     return denoiser
 
