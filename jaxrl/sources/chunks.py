@@ -10,9 +10,9 @@ from jaxrl.errors import InvalidArgument
 def chunks(batch: Transition, horizon: int, gamma: float | jax.Array) -> Transition:
     """Every run of ``horizon`` steps of ``Transition[T, N, ...]`` as one transition, ``[T - horizon + 1, N, ...]``.
 
-    Its action has those of the run one after the other, ``[..., horizon * D]``; its reward is their discounted sum up to
-    the end of the episode, and ``discount``, ``cut`` and ``next_obs`` are those of the last step before it, the discount
-    times ``gamma^(m - 1)`` after ``m`` steps: ``reward + gamma * discount * V(next_obs)`` is the target of the chunk.
+    Its action has those of the run one after the other, ``[..., horizon * D]``. Its reward is their discounted sum up
+    to the end of the episode; ``discount``, ``cut`` and ``next_obs`` are those of the last step before it, the discount
+    times ``gamma^(m - 1)`` after ``m`` steps, so that ``reward + gamma * discount * V(next_obs)`` is its target.
     ``extras["whole"]`` is 1 where no episode ends before the last step; else later actions are of another episode.
     With a horizon of 1 it is the batch.
     """
@@ -31,9 +31,8 @@ def chunks(batch: Transition, horizon: int, gamma: float | jax.Array) -> Transit
     last = running.sum(axis=0).astype(jnp.int32) - 1  # [W, N]
 
     def at_last(leaf):
-        return jnp.take_along_axis(of_run(leaf), last.reshape(1, *last.shape, *[1] * (leaf.ndim - last.ndim)), axis=0)[
-            0
-        ]
+        index = last.reshape(1, *last.shape, *[1] * (leaf.ndim - last.ndim))
+        return jnp.take_along_axis(of_run(leaf), index, axis=0)[0]
 
     action = jnp.moveaxis(of_run(batch.action), 0, -2)
     return Transition(
