@@ -214,7 +214,7 @@ def test_guidance_moves_towards_greater_scores_however_its_gradient_is_taken():
     for at in ("noised", "denoised", "through"):
         guided = [guide(quadratic, scale, at)(policy) for scale in (0.0, 0.1, 0.3)]
         low, middle, high = (float(drawn(policy, None, obs)[0][0].mean()) for policy in guided)
-        assert low + 0.05 < middle < high < 1, at
+        assert low + 0.05 < middle < high, at
 
 
 def test_guidance_without_a_classifier(trees):
