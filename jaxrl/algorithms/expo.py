@@ -1,7 +1,6 @@
 """EXPO (Dong et al. 2025): a diffusion policy that only imitates, small edits that climb the critics, and the best of
 many candidates both when acting and in the target."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -171,9 +170,9 @@ class EXPO(OffPolicy):
             return jax.random.uniform(key, (*shape, self.num_critics))
 
         based = on_part(base, "base")
-        policy = chain(
-            several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform)
-        )(based)
+        policy = chain(several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform))(
+            based
+        )
         low, high = jnp.asarray(space.low), jnp.asarray(space.high)
         policy = policy._replace(
             decode=lambda action, *where: jnp.clip((low + high) / 2 + (high - low) / 2 * action, low, high)
