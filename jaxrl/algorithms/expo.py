@@ -31,8 +31,8 @@ from jaxrl.sources.dataset import load, rows_of
 
 
 class Agent(NamedTuple):
-    """The policies and critics of EXPO, all of parameters with the parts ``base``, ``edit`` and ``critics``. Actions are
-    in units in which the environment's box is [-1, 1]; edited ones may leave it."""
+    """The policies and critics of EXPO, of parameters with the parts ``base``, ``edit`` and ``critics``. Actions are in
+    units in which the environment's box is [-1, 1]; edited ones may leave it."""
 
     base: Policy
     """a diffusion"""

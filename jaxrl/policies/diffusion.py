@@ -208,11 +208,6 @@ def ddim(
     return chain(schedule, Posterior(np.sqrt(before), np.zeros_like(rest), rest, std), clip, low, high)
 
 
-def step_log_prob(x_before: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """``[..., D]``: the log-density of ``x_{t-1}`` at a step of a chain."""
-    return normal_log_density((x_before - mean) / std, jnp.log(std))
-
-
 def evidence_bound(schedule: Schedule, denoiser: Denoiser, action: jax.Array, key: Key) -> jax.Array:
     """``[...]``: an unbiased estimate of a lower bound of the log-density of ``action`` (Ho et al. 2020).
 
