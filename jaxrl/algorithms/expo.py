@@ -195,6 +195,7 @@ class EXPO(OffPolicy):
         """
         space = env.action_space(env_params)
         centre, half_width = (space.high + space.low) / 2, (space.high - space.low) / 2
+        fit_loss: Any = agent.base.fit_loss
 
         def seen(batch: WithTarget) -> tuple[Transition, jax.Array]:
             transition = batch.batch.batch
@@ -217,8 +218,7 @@ class EXPO(OffPolicy):
         def base_loss(params, batch, key, earlier):
             del earlier
             transition, action = seen(batch)
-            assert agent.base.fit_loss is not None
-            return agent.base.fit_loss(params, transition.obs, action, key), {}
+            return fit_loss(params, transition.obs, action, key), {}
 
         def edit_loss(params, batch, key, earlier):
             del earlier
