@@ -23,6 +23,7 @@ from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {
     "dqn": "jaxrl.algorithms.dqn:DQN",
+    "expo": "jaxrl.algorithms.expo:EXPO",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
     "mdpo": "jaxrl.algorithms.mdpo:MDPO",
     "pmoe": "jaxrl.algorithms.pmoe:PMOE",

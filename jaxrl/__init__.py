@@ -8,6 +8,7 @@ from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
     from jaxrl.algorithms.dqn import DQN
+    from jaxrl.algorithms.expo import EXPO
     from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
     from jaxrl.algorithms.pmoe import PMOE, PMOEPPO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
     "DQN": "algorithms.dqn",
+    "EXPO": "algorithms.expo",
     "HDPO": "algorithms.hdpo",
     "PPO": "algorithms.ppo",
     "PQN": "algorithms.pqn",
@@ -46,6 +48,7 @@ _LAZY = {
 
 __all__ = [
     "DQN",
+    "EXPO",
     "HDPO",
     "MDPO",
     "PMOE",

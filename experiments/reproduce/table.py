@@ -40,6 +40,13 @@ def exact(name: str, ours: float, reference: float, tolerance: float) -> Row:
     return Row(name, float(ours), None, None, 1, float(reference), "exact", verdict)
 
 
+def within(name: str, values: Sequence[float], reference: float, tolerance: float) -> Row:
+    """A figure that every seed must meet to ``tolerance``."""
+    estimate, worst = interquartile_interval(np.asarray(values)), np.abs(np.asarray(values) - reference).max()
+    verdict = "holds" if worst <= tolerance else "falls short"
+    return Row(name, *estimate, len(values), float(reference), "exact", verdict)
+
+
 def at_least(name: str, values: Sequence[float], bound: float, kind: Kind = "bound") -> Row:
     """An interquartile mean over seeds that must reach a bound."""
     estimate = interquartile_interval(np.asarray(values))

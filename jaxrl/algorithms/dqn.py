@@ -112,7 +112,7 @@ class DQN(Torso):
     """Widths of dense layers behind the torso; each dueling stream has its own."""
     anneal_learning_rate: bool = static(False)
     """Let the step size fall linearly to 0 over the run."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("relu", kw_only=True)
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu", kw_only=True)
     """Nonlinearity of every layer but the heads."""
 
     def check(self, env: Environment, env_params: Any) -> None:

@@ -10,10 +10,11 @@ from gymnax.environments.environment import Environment
 from jaxrl.core.combine import after, iterate, normalised, repeated, restarted
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import with_clipping
-from jaxrl.core.types import Algorithm, Learner
+from jaxrl.core.types import Algorithm, Learner, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.control import ActorsAndCritics
 from jaxrl.policies.exploration import epsilon_greedy
+from jaxrl.sources.dataset import with_prior
 from jaxrl.sources.replay import replay
 from jaxrl.sources.rollout import least_truncated_length, rollout
 
@@ -76,8 +77,14 @@ class OffPolicy(ActorsAndCritics):
         """Adam, after clipping."""
         return with_clipping(optax.adam(learning_rate), self.max_grad_norm)
 
-    def from_replay(self, learner: Learner, env: Environment, env_params: Any) -> Algorithm:
-        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``."""
+    def from_replay(
+        self, learner: Learner, env: Environment, env_params: Any, prior: Transition | None = None
+    ) -> Algorithm:
+        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``.
+
+        Args:
+            prior: data, ``[rows, ...]``, that half of every batch is drawn from.
+        """
         steps = self.num_envs * self.num_steps
         updates = round(self.update_to_data * steps)
         start = max(0, -(-self.learning_starts // steps) - 1)
@@ -93,8 +100,8 @@ class OffPolicy(ActorsAndCritics):
             rollout(env, env_params, self.num_envs, self.num_steps),
             lambda key: learner.behaviour(learner.init(key)),
             self.capacity,
-            self.batch_size,
+            self.batch_size // (1 if prior is None else 2),
             updates,
             min_episode_steps=least_truncated_length(env_params),
         )
-        return iterate(source, learner)
+        return iterate(source if prior is None else with_prior(source, prior), learner)

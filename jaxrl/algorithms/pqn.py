@@ -55,7 +55,7 @@ class PQN(Torso):
     """Let the step size fall linearly to 0 over the run."""
     reset: ResetPolicy = static("pool")
     """Where new episodes start: fresh, pool or cached; see jaxrl.sources.rollout."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("relu", kw_only=True)
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu", kw_only=True)
     """Nonlinearity of every layer but the heads."""
 
     def check(self, env: Environment, env_params: Any) -> None:

@@ -72,15 +72,16 @@ def acting(policy: Policy, parameters: Callable[[PyTree], PyTree] = lambda state
 
         def act(obs, noise):
             action, log_prob = policy.sample(params, obs, noise)
-            return policy.decode(action), {"log_prob": log_prob, "policy_action": action}
+            return policy.decode(action, params, obs), {"log_prob": log_prob, "policy_action": action}
 
         return Behaviour(policy.noise, act)
 
     def judge(state, obs, key, greedy):
+        params = parameters(state)
         if greedy:
-            return policy.decode(policy.mode(parameters(state), obs))
-        noise = policy.noise(key, obs.shape[:1])
-        return policy.decode(policy.sample(parameters(state), obs, noise)[0])
+            return policy.decode(policy.mode(params, obs), params, obs)
+        action, _ = policy.sample(params, obs, policy.noise(key, obs.shape[:1]))
+        return policy.decode(action, params, obs)
 
     return behaviour, judge
 

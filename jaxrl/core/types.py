@@ -127,15 +127,20 @@ class Policy(NamedTuple):
     one-sample estimate, for which the key is"""
     mode: Callable[[PyTree, PyTree], PyTree]
     """``(params, obs) -> action``, the most likely one"""
-    decode: Callable[[PyTree], PyTree] = lambda action: action
-    """what the environment is sent for an action of this policy, such as its tanh; log-probabilities are of what
-    is sent"""
+    decode: Callable[..., PyTree] = lambda action, *where: action
+    """``(action, params, obs) -> sent``, what the environment is sent for an action of this policy, such as its tanh;
+    log-probabilities are of what is sent. Parameters and observation may be left out but for policies, such as
+    ``latent`` ones, whose actions mean something else in every state"""
     outputs: Callable[[PyTree, PyTree], PyTree] | None = None
     """``(params, obs) -> outputs[..., k]``, the parameters of the distribution; None where it has no closed form"""
     kl: Callable[[PyTree, PyTree], jax.Array] | None = None
     """``(outputs, others) -> [...]``: the divergence KL(outputs, others), expected under the first"""
     fit_loss: Callable[..., jax.Array] | None = None
-    """``(params, batch, key) -> loss``"""
+    """``(params, obs, action, key, weights=None, slow=None) -> loss`` of imitating actions; ``weights`` are of rows,
+    ``slow`` are parameters that follow slowly"""
+    steered: Callable[..., "Policy"] | None = None
+    """``(change) -> Policy``: a policy that makes actions of noise step by step, with ``change(denoisers)`` in place of
+    its own denoisers, ``(params, obs) -> denoiser``; None for all others"""
 
 
 class AdvantageTransform(NamedTuple):

@@ -36,6 +36,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "swish": nn.swish,
     "gelu": nn.gelu,
     "elu": elu,
+    "mish": jax.nn.mish,
 }
 
 
@@ -59,7 +60,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x, dropping: bool = False):
-        x = x.astype(jnp.float32).reshape(*x.shape[: x.ndim - self.rank], -1)
+        x = x if x.dtype == jnp.bfloat16 else x.astype(jnp.float32)
+        x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.sizes:
             x = (nn.Dense(size, kernel_init=orthogonal(2**0.5)) if self.orthogonal else FanInDense(size))(x)
             if dropping:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core.types import Key, Policy, PyTree
+from jaxrl.errors import InvalidArgument
 
 LOG_NORMALISER = 0.5 * math.log(2 * math.pi)
 
@@ -112,7 +114,10 @@ def deterministic(init: Callable[[Key], PyTree], act: Callable[[PyTree, PyTree],
 
 def modal(policy: Policy) -> Policy:
     """Samples the mode of ``policy``; log-probabilities of samples are 0."""
-    return policy._replace(sample=lambda params, obs, noise: (policy.mode(params, obs), jnp.zeros(obs.shape[:1])))
+    return policy._replace(
+        sample=lambda params, obs, noise: (policy.mode(params, obs), jnp.zeros(obs.shape[:1])),
+        steered=carried(policy, modal),
+    )
 
 
 def noisy(policy: Policy, deviation: float | jax.Array, size: int, low: jax.Array, high: jax.Array) -> Policy:
@@ -131,15 +136,41 @@ def noisy(policy: Policy, deviation: float | jax.Array, size: int, low: jax.Arra
         action, log_prob = policy.sample(params, obs, noise[0])
         return jnp.clip(action + scale * noise[1], low, high), log_prob
 
-    return policy._replace(noise=noise, sample=sample)
+    inside = carried(policy, lambda inner: noisy(inner, deviation, size, low, high))
+    return policy._replace(noise=noise, sample=sample, steered=inside)
 
 
 def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the action clipped into the box; likelihoods stay those of the unclipped action."""
-    return policy._replace(decode=lambda action: jnp.clip(policy.decode(action), low, high))
+    return policy._replace(
+        decode=lambda *sent: jnp.clip(policy.decode(*sent), low, high),
+        steered=carried(policy, lambda inner: clipped(inner, low, high)),
+    )
 
 
-def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+def enclosed(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+    """Sends the environment the tanh of the action, stretched to the box, as ``squash`` does; likelihoods stay those of
+    the action before.
+
+    Raises:
+        InvalidArgument: for a box with an infinite side.
+    """
+    for name, side in (("low", low), ("high", high)):
+        if not np.isfinite(side).all():
+            raise InvalidArgument(name, side, "must be finite, for a tanh to fill the box")
+    return policy._replace(
+        decode=lambda *sent: into_box(policy.decode(*sent), low, high),
+        steered=carried(policy, lambda inner: enclosed(inner, low, high)),
+    )
+
+
+def carried(policy: Policy, transform: Callable[[Policy], Policy]) -> Callable[..., Policy] | None:
+    """``steered`` of ``transform(policy)``: it is the policy inside that is steered."""
+    steered = policy.steered
+    return None if steered is None else lambda change: transform(steered(change))
+
+
+def squash(policy: Policy, low: float | jax.Array, high: float | jax.Array) -> Policy:
     """Sends ``low + (high - low) * (tanh(action) + 1) / 2``, with the likelihood of what is sent.
 
     Actions are kept before the tanh, so the likelihood of a stored action is exact however close to the bounds it is.
@@ -160,13 +191,14 @@ def squash(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
         drawn, _ = policy.sample(params, obs, policy.noise(key, action.shape[:-1]))
         return base_log_prob - log_volume(action), entropy + log_volume(drawn)
 
-    def decode(action):
-        return into_box(policy.decode(action), low, high)
+    def decode(*sent):
+        return into_box(policy.decode(*sent), low, high)
 
-    return policy._replace(sample=sample, log_prob=log_prob, decode=decode)
+    inside = carried(policy, lambda inner: squash(inner, low, high))
+    return policy._replace(sample=sample, log_prob=log_prob, decode=decode, steered=inside)
 
 
-def into_box(action: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+def into_box(action: jax.Array, low: float | jax.Array, high: float | jax.Array) -> jax.Array:
     """``low + (high - low) * (tanh(action) + 1) / 2``, within the box though the sum is rounded."""
     centre, half_width = (jnp.asarray(high) + jnp.asarray(low)) / 2, (jnp.asarray(high) - jnp.asarray(low)) / 2
     return jnp.clip(centre + half_width * jnp.tanh(action), low, high)

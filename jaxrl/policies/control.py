@@ -48,7 +48,7 @@ class ActorsAndCritics(Torso):
     """Share of the features of every layer of the critics that is dropped in training (DroQ, Hiraoka et al. 2022)."""
     hidden_sizes: tuple[int, ...] = static((256, 256))
     """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("relu")
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu")
     """Nonlinearity of every layer but the heads."""
 
     def check_actors_and_critics(self, env: Environment, env_params: Any) -> None:

@@ -26,7 +26,7 @@ class Torso:
     """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
     hidden_sizes: tuple[int, ...] = static((64, 64))
     """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu"] = static("tanh")
+    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("tanh")
     """Nonlinearity of every layer but the heads."""
 
     def check_torso(self, env: Environment, env_params: Any) -> None:

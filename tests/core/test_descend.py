@@ -14,7 +14,7 @@ POLICY = Policy(
     sample=lambda params, obs, noise: (obs @ params["w"] + noise, -jnp.square(noise)),
     log_prob=lambda params, obs, action, key: (action, action),
     mode=lambda params, obs: obs @ params["w"],
-    decode=lambda action: 10 * action,
+    decode=lambda action, *where: 10 * action,
 )
 
 

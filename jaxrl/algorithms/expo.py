@@ -1,0 +1,302 @@
+"""EXPO (Dong et al. 2025): a diffusion policy that only imitates, small edits that climb the critics, and the best of
+many candidates both when acting and in the target."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from gymnax.environments.environment import Environment
+
+from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
+from jaxrl.core.alternate import Term, alternate, silent
+from jaxrl.core.chain import chain
+from jaxrl.core.combine import WithTarget, with_target
+from jaxrl.core.config import check_within, static
+from jaxrl.core.descend import acting, descend
+from jaxrl.core.types import Algorithm, Average, Learner, Policy, Transition
+from jaxrl.errors import InvalidArgument
+from jaxrl.losses.value import squared_error
+from jaxrl.networks.control import Actor
+from jaxrl.networks.denoiser import ResidualMLP, TimeFeatures, denoiser
+from jaxrl.networks.torsos import MLP
+from jaxrl.policies.bases import gaussian, squash
+from jaxrl.policies.control import Critics, check_bounded, critics
+from jaxrl.policies.denoising import generative
+from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
+from jaxrl.policies.transforms import best, on_part, several, with_edits
+from jaxrl.sources.dataset import load, rows_of
+
+
+class Agent(NamedTuple):
+    """The policies and critics of EXPO, of parameters with the parts ``base``, ``edit`` and ``critics``. Actions are in
+    units in which the environment's box is [-1, 1]; edited ones may leave it."""
+
+    base: Policy
+    """a diffusion"""
+    editor: Policy
+    """of observations and actions, ``(obs, action)``"""
+    critics: Critics
+    policy: Policy
+    """the best, by the critics in its parameters, of actions of the base and of their edits; sends it clipped into the
+    box"""
+
+
+@struct.dataclass
+class EXPO(OffPolicy):
+    """No gradient passes through the diffusion: it imitates what it replays, and a Gaussian policy learns to edit its
+    actions within a small box.
+
+    Actions are stored as they are sent, and half of every batch is prior data where there are any.
+    """
+
+    edit_width: float = 0.05
+    """Greatest edit of a coordinate, in half-widths of the action space."""
+    base_rate: float = 0.001
+    """How far the copy of the diffusion that acts moves at each of its steps."""
+    base_learning_rate: float = 3e-4
+    """AdamW's step size for the diffusion."""
+    initial_temperature: float = 1.0
+    """Where the weight of the edits' entropy starts."""
+    temperature_learning_rate: float = 3e-4
+    """Adam's step size for the logarithm of the temperature."""
+    target_entropy: float | None = None
+    """Of the edits, in nats; by default minus half the number of dimensions, plus the logarithm of edit_width each."""
+    num_proposals: int = static(8)
+    """Actions of the diffusion that are compared."""
+    num_edits: int = static(8)
+    """How many of them are compared edited as well."""
+    target_critics: int = static(2)
+    """Critics of the random subset whose least value counts."""
+    diffusion_steps: int = static(10)
+    """Steps from noise to an action."""
+    base_width: int = static(256)
+    """Width of the diffusion's network."""
+    base_blocks: int = static(3)
+    """Residual blocks of the diffusion's network."""
+    decay_updates: int = static(3_000_000)
+    """Steps over which the step sizes of diffusion and edits fall to 0, as a cosine."""
+    prior: str | None = static(None)
+    """Folder of a data set to learn from as well; see jaxrl.sources.dataset."""
+    pretraining: int = static(0)
+    """Steps of the diffusion on the prior data before anything else is done."""
+    num_critics: int = static(10)
+    """Critics with weights of their own."""
+    hidden_sizes: tuple[int, ...] = static((256, 256, 256))
+    """Widths of the dense layers of critics and edits."""
+    layer_norm: bool = static(True)
+    """Standardise the features of every layer of the critics."""
+    update_to_data: float = static(20.0)
+    """Gradient steps of the critics for each environment step; all else takes one step for those of an iteration."""
+
+    def check(self, env: Environment, env_params: Any) -> None:
+        """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
+        check_bounded(env, env_params)
+        self.check_off_policy(env, env_params)
+        check_within(
+            self,
+            edit_width=(1e-6, 1),
+            base_rate=(0, 1),
+            **dict.fromkeys(("base_learning_rate", "temperature_learning_rate"), (0, INFINITY)),
+            initial_temperature=(1e-6, INFINITY),
+            num_edits=(0, self.num_proposals),
+            target_critics=(1, self.num_critics),
+            pretraining=(0, INFINITY),
+            **dict.fromkeys(
+                ("num_proposals", "diffusion_steps", "base_width", "base_blocks", "decay_updates"), (1, INFINITY)
+            ),
+        )
+        if self.prior is None and self.pretraining:
+            raise InvalidArgument("pretraining", self.pretraining, "must be 0 without prior data")
+        if self.prior is not None:
+            if self.batch_size % 2:
+                raise InvalidArgument("batch_size", self.batch_size, "must be even, for half of it to be prior data")
+            load(self.prior, env)
+        if self.target_entropy is not None:
+            most = env.action_space(env_params).shape[0] * np.log(2 * np.asarray(self.edit_width))
+            if not (np.asarray(self.target_entropy) < most).all():
+                raise InvalidArgument(
+                    "target_entropy", self.target_entropy, f"must be below {most}, the greatest of edits of that width"
+                )
+
+    def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
+        """The algorithm on an environment with continuous actions in a box.
+
+        Args:
+            env_params: the environment's own by default.
+            updates: of the whole run; of no use here.
+        """
+        del updates
+        env_params = env.default_params if env_params is None else env_params
+        prior = None if self.prior is None else load(self.prior, env).transitions
+        learner = self.learner(self.agent(env, env_params), env, env_params, prior)
+        return self.from_replay(learner, env, env_params, prior)
+
+    def agent(self, env: Environment, env_params: Any) -> Agent:
+        """Policies and critics that fit an environment."""
+        space, shape = env.action_space(env_params), env.observation_space(env_params).shape
+        size, schedule = space.shape[0], vp_schedule(self.diffusion_steps)
+        init, network = denoiser(
+            size,
+            shape,
+            lambda: ResidualMLP(self.base_width, self.base_blocks, "swish"),
+            lambda: TimeFeatures("learned", 128, (256, 256), "swish"),
+        )
+        chain_of = ddpm(schedule, clip="x")
+        base = generative(init, network, variance_preserving(schedule), chain_of, size, rank=len(shape))
+        actor = Actor(lambda: MLP(self.hidden_sizes, self.activation, orthogonal=False), 2 * size)
+
+        def together(where):
+            obs, action = where
+            return jnp.concatenate([obs.reshape(*action.shape[:-1], -1), action], axis=-1)
+
+        def mean_and_log_std(params, where):
+            out: Any = actor.apply(params, together(where))
+            mean, log_std = jnp.split(out, 2, axis=-1)
+            return mean, jnp.clip(log_std, self.log_std_min, self.log_std_max)
+
+        def init_editor(key):
+            return actor.init(key, together((jnp.zeros(shape), jnp.zeros(size))))
+
+        editor = squash(gaussian(init_editor, mean_and_log_std, size), -self.edit_width, self.edit_width)
+        editor, critic = on_part(editor, "edit"), critics(self, env, env_params)
+
+        def score(params, obs, action, uniform):
+            return self.least(critic, params["critics"], obs, action, uniform[0])
+
+        def uniform(key, shape):
+            return jax.random.uniform(key, (*shape, self.num_critics))
+
+        based = on_part(base, "base")
+        policy = chain(several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform))(
+            based
+        )
+        low, high = jnp.asarray(space.low), jnp.asarray(space.high)
+        policy = policy._replace(
+            decode=lambda action, *where: jnp.clip((low + high) / 2 + (high - low) / 2 * action, low, high)
+        )
+        return Agent(based, editor, critic, policy)
+
+    def least(self, critic: Critics, params: Any, obs: Any, action: Any, uniform: jax.Array) -> jax.Array:
+        """``[R]``: the least value of the critics with the least of ``uniform[C]``, as many as ``target_critics``."""
+        if self.target_critics < self.num_critics:
+            subset = jnp.argsort(uniform)[: self.target_critics]
+            params = jax.tree.map(lambda leaf: leaf[subset], params)
+        return critic.values(params, obs, action).min(axis=0)
+
+    def terms(self, agent: Agent, env: Environment, env_params: Any, period: int = 1) -> dict[str, Term]:
+        """What critics, diffusion, edits and temperature are trained by, of batches
+        ``WithTarget(WithTarget(Transition, base), critics)``.
+
+        Args:
+            period: of the steps of all but the critics.
+        """
+        space = env.action_space(env_params)
+        centre, half_width = (space.high + space.low) / 2, (space.high - space.low) / 2
+        fit_loss: Any = agent.base.fit_loss
+
+        def seen(batch: WithTarget) -> tuple[Transition, jax.Array]:
+            transition = batch.batch.batch
+            return transition, (transition.action - centre) / half_width
+
+        def critic_loss(params, batch, key, earlier):
+            del earlier
+            (transition, action), target = seen(batch), batch.target
+            act_key, subset_key, drop_key = jax.random.split(key, 3)
+            next_obs, rows = transition.next_obs, transition.reward.shape
+            # The diffusion that learns, not the copy that acts, and the slow critics.
+            with_slow = params | {"critics": target}
+            action_t, _ = agent.policy.sample(with_slow, next_obs, agent.policy.noise(act_key, rows))
+            uniform = jax.random.uniform(subset_key, (self.num_critics,))
+            q_t = self.least(agent.critics, target, next_obs, action_t, uniform)
+            target_tm1 = jax.lax.stop_gradient(transition.reward + self.gamma * transition.discount * q_t)
+            q_tm1 = agent.critics.values(params["critics"], transition.obs, action, drop_key)
+            return squared_error(q_tm1, target_tm1).mean(), {"q": q_tm1.mean()}
+
+        def base_loss(params, batch, key, earlier):
+            del earlier
+            transition, action = seen(batch)
+            return fit_loss(params, transition.obs, action, key), {}
+
+        def edit_loss(params, batch, key, earlier):
+            del earlier
+            transition, action = seen(batch)
+            where = (transition.obs, action)
+            own, log_prob = agent.editor.sample(params, where, agent.editor.noise(key, transition.reward.shape))
+            edited = action + agent.editor.decode(own, params, where)
+            q = agent.critics.values(params["critics"], transition.obs, edited).mean(axis=0)
+            temperature = jnp.exp(params["temperature"])
+            return (temperature * log_prob - q).mean(), {"entropy": -log_prob.mean()}
+
+        def temperature_loss(params, batch, key, earlier):
+            del batch, key
+            measured = earlier["entropy"]
+            entropy = measured.total if isinstance(measured, Average) else measured
+            temperature = jnp.exp(params["temperature"])
+            goal = self.entropy_goal(space.shape[0])
+            return temperature * (jax.lax.stop_gradient(entropy) - goal), {"temperature": temperature}
+
+        def falling(learning_rate):
+            return optax.cosine_decay_schedule(learning_rate, self.decay_updates)
+
+        return {
+            "critics": Term(critic_loss, self.optimiser(self.critic_learning_rate)),
+            "base": Term(base_loss, optax.adamw(falling(self.base_learning_rate)), period),
+            "edit": Term(edit_loss, self.optimiser(falling(self.actor_learning_rate)), period),
+            "temperature": Term(temperature_loss, optax.adam(self.temperature_learning_rate), period),
+        }
+
+    def entropy_goal(self, size: int) -> Any:
+        """``target_entropy``, or its default for actions ``[size]``."""
+        if self.target_entropy is not None:
+            return self.target_entropy
+        return size * (jnp.log(self.edit_width) - 0.5)
+
+    def learner(self, agent: Agent, env: Environment, env_params: Any, prior: Transition | None = None) -> Learner:
+        """What learns from a batch ``Transition[B, ...]``."""
+        period = round(self.update_to_data * self.num_envs * self.num_steps)
+        terms = self.terms(agent, env, env_params, period)
+
+        def init(key):
+            base_key, edit_key, critics_key, fit_key = jax.random.split(key, 4)
+            params = agent.base.init(base_key) | agent.editor.init(edit_key)
+            params["critics"] = agent.critics.init(critics_key)
+            params["temperature"] = jnp.log(jnp.asarray(self.initial_temperature, jnp.float32))
+            if prior is not None and self.pretraining:
+                params["base"] = self.pretrained(params, agent, terms["base"], prior, fit_key)
+            return params
+
+        learner = alternate(init, terms, agent.policy, part="base")
+        learner = with_target(learner, lambda state: state.params["critics"], self.target_rate)
+        learner = with_target(learner, lambda state: state.inner.params["base"], self.base_rate, period)
+
+        def slow(state):
+            critics = state.inner
+            return critics.inner.params | {"base": state.target, "critics": critics.target}
+
+        behaviour, judge = acting(agent.policy, slow)
+        # Judged as it acts: the mode of a diffusion is no better than its other actions.
+        return learner._replace(
+            behaviour=lambda state: silent(behaviour(state)),
+            policy=lambda state, obs, key, greedy: judge(state, obs, key, False),
+        )
+
+    def pretrained(self, params: Any, agent: Agent, term: Term, prior: Transition, key: jax.Array) -> Any:
+        """The diffusion after ``pretraining`` steps on the prior data."""
+
+        def loss(base, transition, key):
+            batch = WithTarget(WithTarget(transition, None), None)
+            return term.loss(params | {"base": base}, batch, key, {})
+
+        imitation = descend(lambda key: params["base"], loss, term.optimiser, agent.base)
+        prior = jax.tree.map(jnp.asarray, prior)
+
+        def step(state, key):
+            batch_key, key = jax.random.split(key)
+            return imitation.update(state, rows_of(prior, batch_key, (self.batch_size,)), key)[0], None
+
+        init_key, key = jax.random.split(key)
+        state, _ = jax.lax.scan(step, imitation.init(init_key), jax.random.split(key, self.pretraining))
+        return state.params

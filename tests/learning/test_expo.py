@@ -1,0 +1,156 @@
+"""EXPO: known answers, who learns from what, prior data, what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.reproduce import expo as known
+from jaxrl import EXPO, InvalidArgument, make, train
+from jaxrl.core.combine import WithTarget
+from jaxrl.core.types import Transition
+from jaxrl.sources.dataset import Card, DataSet, save
+
+ENV = make("Pendulum-v1")
+PARAMS = ENV.default_params
+SMALL = {
+    "hidden_sizes": (8,), "base_width": 8, "base_blocks": 1, "num_proposals": 2, "num_edits": 1, "diffusion_steps": 2,
+    "num_critics": 3, "target_critics": 2, "batch_size": 4, "capacity": 64, "learning_starts": 4, "num_envs": 2,
+    "update_to_data": 1.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    """A data set of Pendulum."""
+    path, random = tmp_path_factory.mktemp("prior") / "data", np.random.default_rng(0)
+    obs, next_obs = random.normal(size=(2, 20, 3)).astype(np.float32)
+    action = random.uniform(-2, 2, size=(20, 1)).astype(np.float32)
+    zeros = np.zeros(20, np.float32)
+    steps = Transition(obs, action, zeros - 1, zeros + 1, zeros, next_obs, {})
+    save(DataSet(Card(ENV.name, "uniform", -1200.0, -150.0), steps, zeros.astype(int)), path)
+    return str(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [known.candidates, known.edits, known.chosen])
+def test_known_answers(part):
+    rows = list(part())
+    assert rows
+    assert [row for row in rows if row.verdict != "holds"] == []
+
+
+@pytest.mark.slow
+def test_nobody_learns_through_another():
+    """Gradients of each loss are exactly 0 for all parts but its own and, of the edits', the critics."""
+    config = EXPO(**SMALL)
+    agent = config.agent(ENV, PARAMS)
+    keys = jax.random.split(jax.random.key(0), 6)
+    params = agent.base.init(keys[0]) | agent.editor.init(keys[1])
+    params |= {"critics": agent.critics.init(keys[2]), "temperature": jnp.float32(0)}
+    obs, action = jax.random.normal(keys[3], (4, 3)), jax.random.uniform(keys[4], (4, 1))
+    transition = Transition(obs, action, jnp.ones(4), jnp.ones(4), jnp.zeros(4), obs, {})
+    batch = WithTarget(WithTarget(transition, params["base"]), params["critics"])
+
+    @jax.jit
+    def sizes(params):
+        found = {}
+        for name, term in config.terms(agent, ENV, PARAMS).items():
+            loss = lambda p, term=term: term.loss(p, batch, keys[5], {"entropy": jnp.float32(-1)})[0]  # noqa: E731
+            gradient = jax.grad(loss)(params)
+            found[name] = {
+                part: sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(gradient[part])) for part in params
+            }
+        return found
+
+    for name, parts in sizes(params).items():
+        assert parts[name] > 0
+        others = {"critics", "temperature"} if name == "edit" else set()
+        assert all(size == 0 for part, size in parts.items() if part not in others | {name}), name
+
+
+@pytest.mark.slow
+def test_steps_and_slow_copies(prior, trees):
+    """Critics step with every batch; all else once an iteration, after which the acting copy of the diffusion moves."""
+    config = EXPO(**SMALL, prior=prior, pretraining=3, base_rate=0.25)
+    config.check(ENV, PARAMS)
+    algorithm, plain = config.make(ENV, PARAMS), EXPO(**SMALL, prior=prior).make(ENV, PARAMS)
+    update = jax.jit(algorithm.update)
+    start, without = jax.jit(lambda key: (algorithm.init(key), plain.init(key)))(jax.random.key(0))
+    states = [start]
+    for _ in range(3):
+        states.append(update(states[-1])[0])
+
+    def parts(state):
+        learner = state.learner  # behind the counts of exploration and of learning_starts
+        while not hasattr(learner, "target"):
+            learner = learner.inner
+        return learner.inner.inner.params, learner.target, learner.inner.target
+
+    (first, slow, target), (waited, *_), (second, later_slow, later_target), _ = map(parts, states)
+    trees.equal(first, waited)
+    trees.equal(slow, first["base"])
+    assert not trees.same(target, later_target)
+    for name in first:
+        assert not trees.same(first[name], second[name]), name
+    moved = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, slow, second["base"])
+    trees.close(later_slow, moved, rtol=1e-5, atol=1e-7)
+    fresh = parts(without)[0]
+    trees.equal(fresh | {"base": None}, first | {"base": None})
+    assert not trees.same(fresh["base"], first["base"])
+    action = algorithm.policy(states[-1], jnp.ones((5, 3)), jax.random.key(0))
+    assert action.shape == (5, 1)
+    assert jnp.abs(action).max() <= 2
+    assert all(np.isfinite(leaf).all() for leaf in trees.leaves(parts(states[-1])))
+
+
+@pytest.mark.slow
+def test_a_continuous_action(mesh_of):
+    """Most seeds find the target of a probe to within a fifth of the box's half-width."""
+    config = EXPO(
+        **SMALL | {"hidden_sizes": (16,), "base_width": 16, "batch_size": 64, "capacity": 8192, "num_proposals": 8},
+        edit_width=0.3,
+        base_learning_rate=3e-3,
+        actor_learning_rate=3e-3,
+        critic_learning_rate=1e-2,
+        target_rate=0.1,
+        gamma=0.8,
+    )
+    env = make("probe/target-v0")
+    result = train(config, env, seeds=range(1000, 1004), updates=1000, evaluate_every=0, mesh=mesh_of(1), tile=4)
+    assert result.frozen == {}
+    from jaxrl.engine.program import member_axes
+
+    policy = config.make(env).policy
+    obs = jnp.ones((64, 1))
+    act = jax.vmap(lambda state: policy(state, obs, jax.random.key(0)), in_axes=(member_axes(result.states),))
+    assert (np.abs(np.median(act(result.states), axis=(1, 2)) - 0.5) < 0.2).sum() >= 3
+
+
+@pytest.mark.parametrize(
+    ("argument", "settings"),
+    [
+        ("edit_width", {"edit_width": 0.0}),
+        ("num_edits", {"num_edits": 3}),
+        ("num_proposals", {"num_proposals": 0, "num_edits": 0}),
+        ("target_critics", {"target_critics": 4}),
+        ("diffusion_steps", {"diffusion_steps": 0}),
+        ("target_entropy", {"target_entropy": -0.5}),
+        ("pretraining", {"pretraining": 5}),
+        ("path", {"prior": "nowhere"}),
+    ],
+)
+def test_what_cannot_be(argument, settings):
+    with pytest.raises(InvalidArgument) as error:
+        EXPO(**SMALL | settings).check(ENV, PARAMS)
+    assert error.value.argument == argument
+
+
+def test_data_of_another_environment(prior):
+    other = make("MountainCarContinuous-v0")
+    with pytest.raises(InvalidArgument, match="env="):
+        EXPO(**SMALL, prior=prior).check(other, other.default_params)
+    with pytest.raises(InvalidArgument, match="even"):
+        EXPO(**SMALL | {"batch_size": 5}, prior=prior).check(ENV, PARAMS)
+    with pytest.raises(InvalidArgument, match="continuous"):
+        EXPO(**SMALL).check(make("CartPole-v1"), make("CartPole-v1").default_params)
