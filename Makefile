@@ -6,10 +6,6 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable
 SETUP := pyproject.toml setup.py constraints.txt
 
-# Compiling is most of the tests' time, and hardly any law depends on how well; those marked `optimised` might.
-QUICKLY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
-  --xla_cpu_use_fusion_emitters=false"
-
 .PHONY: help train test test-slow lint format bench docs notebooks clean
 
 help:
@@ -27,7 +23,7 @@ train: $(VENV)/installed
 	$(RUN) -m experiments.train ppo --env CartPole-v1 --seeds 64 --steps 150_000
 
 test: $(VENV)/installed-dev
-	$(QUICKLY) $(RUN) -m pytest -m "not slow and not optimised" -n 2 --dist loadfile
+	JAXRL_TESTS=quick $(RUN) -m pytest -m "not slow and not optimised" -n 2 --dist loadfile
 	$(RUN) -m pytest -m "not slow and optimised" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev

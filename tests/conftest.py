@@ -5,6 +5,7 @@ Both have to happen before gymnax is imported, since that fixes jax's devices; p
 
 import inspect
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,8 +14,13 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxrl"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-GIVEN_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+QUICKLY = []  # how `make test` compiles most tests; see docs/decisions.md
+if os.environ.get("JAXRL_TESTS") == "quick":
+    QUICKLY = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+    if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # XLA refuses what it does not know any more
+        QUICKLY.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ.pop("XLA_FLAGS", None)
+os.environ.setdefault("XLA_FLAGS", " ".join([*QUICKLY, "--xla_cpu_multi_thread_eigen=false"]))
 
 import jaxrl  # noqa: E402
 
@@ -85,7 +91,7 @@ def mesh_of():
 @pytest.fixture(scope="session")
 def user_environment():
     """Environment variables of a process that has all of its devices to set up, as a user's has."""
-    return os.environ | {"XLA_FLAGS": GIVEN_FLAGS}
+    return os.environ | {"XLA_FLAGS": " ".join(QUICKLY)}
 
 
 @pytest.fixture(scope="session")
