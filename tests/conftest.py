@@ -5,7 +5,6 @@ Both have to happen before gymnax is imported, since that fixes jax's devices; p
 
 import inspect
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -17,8 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 QUICKLY = []  # how `make test` compiles most tests; see docs/decisions.md
 if os.environ.get("JAXRL_TESTS") == "quick":
     QUICKLY = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-    if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # XLA refuses what it does not know any more
-        QUICKLY.append("--xla_cpu_use_fusion_emitters=false")
+    QUICKLY += ["--xla_cpu_use_fusion_emitters=false"]
     os.environ.pop("XLA_FLAGS", None)
 os.environ.setdefault("XLA_FLAGS", " ".join([*QUICKLY, "--xla_cpu_multi_thread_eigen=false"]))
 
