@@ -22,7 +22,7 @@ def chunks(batch: Transition, horizon: int, gamma: float | jax.Array) -> Transit
     windows = jnp.arange(length - horizon + 1)[:, None] + jnp.arange(horizon)  # [W, h]
 
     def of_run(leaf):
-        return jnp.moveaxis(leaf[windows], 1, 0)  # [h, W, N, ...]
+        return jnp.moveaxis(jnp.asarray(leaf)[windows], 1, 0)  # [h, W, N, ...]
 
     cut = of_run(batch.cut)
     running = jnp.cumprod(jnp.concatenate([jnp.ones_like(cut[:1]), 1 - cut[:-1]]), axis=0)  # [h, W, N]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.reproduce import expo as known
-from jaxrl import EXPO, InvalidArgument, make, train
+from jaxrl import EXPO, InvalidArgument, make
 from jaxrl.core.combine import WithTarget
 from jaxrl.core.types import Transition
 from jaxrl.sources.dataset import Card, DataSet, save
@@ -32,15 +32,13 @@ def prior(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", [known.candidates, known.edits, known.chosen])
+@pytest.mark.parametrize("part", [pytest.param(known.candidates, marks=pytest.mark.slow), known.edits, known.chosen])
 def test_known_answers(part):
     rows = list(part())
     assert rows
     assert [row for row in rows if row.verdict != "holds"] == []
 
 
-@pytest.mark.slow
 def test_nobody_learns_through_another():
     """Gradients of each loss are exactly 0 for all parts but its own and, of the edits', the critics."""
     config = EXPO(**SMALL)
@@ -102,29 +100,6 @@ def test_steps_and_slow_copies(prior, trees):
     assert action.shape == (5, 1)
     assert jnp.abs(action).max() <= 2
     assert all(np.isfinite(leaf).all() for leaf in trees.leaves(parts(states[-1])))
-
-
-@pytest.mark.slow
-def test_a_continuous_action(mesh_of):
-    """Most seeds find the target of a probe to within a fifth of the box's half-width."""
-    config = EXPO(
-        **SMALL | {"hidden_sizes": (16,), "base_width": 16, "batch_size": 64, "capacity": 8192, "num_proposals": 8},
-        edit_width=0.3,
-        base_learning_rate=3e-3,
-        actor_learning_rate=3e-3,
-        critic_learning_rate=1e-2,
-        target_rate=0.1,
-        gamma=0.8,
-    )
-    env = make("probe/target-v0")
-    result = train(config, env, seeds=range(1000, 1004), updates=1000, evaluate_every=0, mesh=mesh_of(1), tile=4)
-    assert result.frozen == {}
-    from jaxrl.engine.program import member_axes
-
-    policy = config.make(env).policy
-    obs = jnp.ones((64, 1))
-    act = jax.vmap(lambda state: policy(state, obs, jax.random.key(0)), in_axes=(member_axes(result.states),))
-    assert (np.abs(np.median(act(result.states), axis=(1, 2)) - 0.5) < 0.2).sum() >= 3
 
 
 @pytest.mark.parametrize(

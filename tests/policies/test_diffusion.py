@@ -61,10 +61,6 @@ def test_known_answers(part):
     assert failing(part()) == []
 
 
-def test_a_mixture_by_few_steps():
-    assert failing(known.shapes(seeds=1, most=5)) == []
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [known.spreads, lambda: known.shapes(5)])
 def test_all_known_answers(part):

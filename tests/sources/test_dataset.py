@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -84,20 +83,20 @@ def test_what_cannot_be(tmp_path):
 
 def test_batches_are_of_rows_of_the_data():
     source = sampled(STEPS, 50, 3)
-    _, batch, _ = source.next((), None, jax.random.key(0))
+    batch = jax.jit(lambda key: source.next((), None, key)[1])(jax.random.key(0))
     assert batch.reward.shape == (3, 50)
     assert source.steps == 150
     rows = np.asarray(batch.reward, int)
     np.testing.assert_array_equal(batch.obs, STEPS.obs[rows])
     assert len(np.unique(rows)) == ROWS
-    _, batch, _ = sampled(STEPS, 5).next((), None, jax.random.key(0))
-    assert batch.obs.shape == (5, 2, 3)
+    one = jax.eval_shape(lambda key: sampled(STEPS, 5).next((), None, key)[1], jax.random.key(0))
+    assert one.obs.shape == (5, 2, 3)
 
 
 def test_half_of_every_batch_is_prior_data(trees):
-    own = jax.tree.map(lambda leaf: jnp.full((2, 4, *leaf.shape[1:]), -7, leaf.dtype), STEPS)
+    own = jax.tree.map(lambda leaf: np.full((2, 4, *leaf.shape[1:]), -7, leaf.dtype), STEPS)
     source = with_prior(Source(lambda key: (), lambda state, behaviour, key: (state, own, {"x": 1}), 8), STEPS)
-    _, batch, metrics = source.next((), None, jax.random.key(0))
+    batch, metrics = jax.jit(lambda key: source.next((), None, key)[1:])(jax.random.key(0))
     trees.equal(jax.tree.map(lambda leaf: leaf[:, :4], batch), own)
     rows = np.asarray(batch.reward[:, 4:], int)
     assert rows.min() >= 0
