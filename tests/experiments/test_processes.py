@@ -48,6 +48,7 @@ def wait_for_checkpoint(folder, process):
         assert process.poll() is None, process.communicate()[1]
 
 
+@pytest.mark.optimised
 def test_two_processes_write_the_table_of_one_and_a_kill_costs_a_chunk(tmp_path, refused, user_environment):
     assert main(arguments(tmp_path / "one")) == 0
 

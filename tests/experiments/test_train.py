@@ -218,6 +218,7 @@ def test_one_line_of_boxes():
     assert one_line(" Value error \n ------ \n  Error parsing --a: no \n ------ \n more") == "--a: no"
 
 
+@pytest.mark.optimised
 def test_as_a_process(tiny, tmp_path, user_environment):
     """Devices and cache are set up in the right order, nothing else is said, and the exit code is the process's.
 
