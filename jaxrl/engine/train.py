@@ -246,7 +246,7 @@ def run_schedule(
             groups.load(saved)
             for sink in sinks:
                 sink.say(f"resumed after {done} of {schedule[-1]} updates")
-    advance, judge, restored = None, None, len(tables)
+    advance = judge = None
     if done < schedule[-1]:
         advance = clock.measure("compile", program.compiled_advance, groups.instances[0], groups.states[0])
         if program.evaluation_steps is not None:
@@ -310,7 +310,7 @@ def run_schedule(
             last_save = time.perf_counter()
 
     metrics, final = by_member(members, tables), groups.take()
-    if run is not None and len(tables) > restored:
+    if run is not None and trained:
         clock.measure("save", run.save, done, final)
     result = Result(
         states=final.algorithm,

@@ -47,9 +47,8 @@ def centre(picture, color):
     return np.array([x.mean(), picture.shape[0] - y.mean()])
 
 
-@pytest.mark.parametrize("env_id", DRAWN)
-def test_a_picture_of_every_state(env_id):
-    """Of sizes that videos allow, and not all alike."""
+def pictures_of_an_episode(env_id):
+    """One of every state, of sizes that videos allow."""
     episode = random_episode(envs.make(env_id), 4)
     pictures = list(viewers.frames(env_id, episode.states))
     assert len(pictures) == episode.length + 1
@@ -57,6 +56,13 @@ def test_a_picture_of_every_state(env_id):
         assert picture.dtype == np.uint8
         height, width, channels = picture.shape
         assert (height % 16, width % 16, channels) == (0, 0, 3)
+    return pictures
+
+
+@pytest.mark.parametrize("env_id", DRAWN)
+def test_a_picture_of_every_state(env_id):
+    """Not all alike."""
+    pictures = pictures_of_an_episode(env_id)
     assert any((picture != pictures[0]).any() for picture in pictures)
 
 
@@ -106,13 +112,8 @@ def tabular_states(states, times=None):
 
 @pytest.mark.parametrize("env_id", ["tabular/riverswim-v0", "stock/tabular/gridworld-v0"])
 def test_finite_processes_are_drawn(env_id):
-    """In a row, and on a grid, here behind a transform: a picture of every state, of sizes that videos allow."""
-    episode = random_episode(envs.make(env_id), 4)
-    pictures = list(viewers.frames(env_id, episode.states))
-    assert len(pictures) == episode.length + 1
-    for picture in pictures:
-        assert picture.dtype == np.uint8
-        assert (picture.shape[0] % 16, picture.shape[1] % 16) == (0, 0)
+    """In a row, and on a grid, here behind a transform."""
+    for picture in pictures_of_an_episode(env_id):
         assert np.isfinite(centre(picture, tabular_viewer.AGENT)).all()
 
 
