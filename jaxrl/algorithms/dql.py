@@ -57,7 +57,7 @@ class DQL(Generative):
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
         self.check_generative(env, env_params)
-        counts = ("num_candidates", "target_samples", "diffusion_steps")
+        counts = ("num_candidates", "target_samples", "diffusion_steps", "base_period")
         check_within(self, eta=(0, INFINITY), temperature=(1e-6, INFINITY), **dict.fromkeys(counts, (1, INFINITY)))
 
     def agent(self, env: Environment, env_params: Any) -> Agent:
@@ -77,13 +77,15 @@ class DQL(Generative):
 
     def learner(self, agent: Agent, env: Environment, env_params: Any, prior: Transition | None = None) -> Learner:
         """What learns from a batch ``Transition[B, ...]`` with actions in units of half the box."""
-        del env, env_params, prior
+        del prior
+        terms = self.terms(agent, env, env_params)
         return self.beside_copies(
-            lambda key: self.parts(agent, key), self.terms(agent), agent.policy, base=lambda own, slow: own
+            lambda key: self.parts(agent, key), terms, agent.policy, self.base_period, base=lambda own, slow: own
         )
 
-    def terms(self, agent: Agent) -> dict[str, Term]:
+    def terms(self, agent: Agent, env: Environment, env_params: Any) -> dict[str, Term]:
         """What critics and policy are trained by."""
+        del env, env_params
         fit_loss: Any = agent.base.fit_loss
         candidates = several(self.target_samples)(agent.base)
 

@@ -44,8 +44,6 @@ class Generative(OffPolicy):
 
     base_rate: float = 0.005
     """How far the copy of the base policy moves at each move; 1 copies."""
-    base_period: int = static(1)
-    """Gradient steps for each move of that copy."""
     decay_updates: int | None = static(None)
     """Gradient steps over which the step size of the base policy falls to 0, as a cosine; it stays by default."""
     prior: str | None = static(None)
@@ -57,7 +55,7 @@ class Generative(OffPolicy):
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
         check_bounded(env, env_params)
         self.check_off_policy(env, env_params)
-        check_within(self, base_rate=(0, 1), **dict.fromkeys(("base_period", "decay_updates"), (1, INFINITY)))
+        check_within(self, base_rate=(0, 1), decay_updates=(1, INFINITY))
         if self.prior is None and self.offline:
             raise InvalidArgument("prior", None, "must be given to learn offline")
         if self.prior is not None:
@@ -90,14 +88,15 @@ class Generative(OffPolicy):
         """Policies and critics that fit an environment, an ``Agent``."""
         raise NotImplementedError
 
-    def terms(self, agent: Any) -> Mapping[str, Term]:
+    def terms(self, agent: Any, env: Environment, env_params: Any) -> Mapping[str, Term]:
         """What each part is trained by, of batches as ``beside_copies`` has them."""
         raise NotImplementedError
 
     def learner(self, agent: Any, env: Environment, env_params: Any, prior: Transition | None = None) -> Learner:
         """What learns from a batch ``Transition[B, ...]`` with actions in units of half the box."""
-        del env, env_params, prior
-        return self.beside_copies(lambda key: self.parts(agent, key), self.terms(agent), agent.policy)
+        del prior
+        terms = self.terms(agent, env, env_params)
+        return self.beside_copies(lambda key: self.parts(agent, key), terms, agent.policy)
 
     def parts(self, agent: Any, key: Key) -> dict[str, PyTree]:
         """Parameters to start from."""
@@ -109,17 +108,19 @@ class Generative(OffPolicy):
         init: Callable[[Key], dict[str, PyTree]],
         terms: Mapping[str, Term],
         policy: Policy,
+        period: int = 1,
         base: Callable[[PyTree, PyTree], PyTree] = lambda own, slow: slow,
     ) -> Learner:
         """The learner of these terms, of batches ``WithTarget(WithTarget(Transition, base), critics)`` with slow copies
         of base and critics. Acts by ``policy`` with those of the critics.
 
         Args:
+            period: gradient steps for each move of the copy of the base.
             base: which base it acts with, of the one that learns and its slow copy.
         """
         learner = alternate(init, terms, policy, part="base")
         learner = with_target(learner, lambda state: state.params["critics"], self.target_rate)
-        learner = with_target(learner, lambda state: state.inner.params["base"], self.base_rate, self.base_period)
+        learner = with_target(learner, lambda state: state.inner.params["base"], self.base_rate, period)
 
         def parameters(state: TargetState):
             own = state.inner.inner.params

@@ -99,8 +99,9 @@ class IDQL(Generative):
         assert agent.value_init is not None
         return super().parts(agent, key) | {"value": agent.value_init(jax.random.fold_in(key, 1))}
 
-    def terms(self, agent: Agent) -> dict[str, Term]:
+    def terms(self, agent: Agent, env: Environment, env_params: Any) -> dict[str, Term]:
         """What value, critics and policy are trained by."""
+        del env, env_params
         fit_loss, value = agent.base.fit_loss, agent.value
         assert fit_loss is not None
         assert value is not None

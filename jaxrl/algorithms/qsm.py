@@ -74,8 +74,9 @@ class QSM(Generative):
         policy = stretched(base, space.low, space.high)
         return ScoreAgent(base, critics(self, env, env_params), policy, denoisers_of(network, process), schedule)
 
-    def terms(self, agent: ScoreAgent) -> dict[str, Term]:
+    def terms(self, agent: ScoreAgent, env: Environment, env_params: Any) -> dict[str, Term]:
         """What critics and policy are trained by."""
+        del env, env_params
         levels = agent.schedule
 
         def critic_loss(params, batch, key, earlier):
