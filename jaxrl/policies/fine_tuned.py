@@ -10,33 +10,34 @@ from jaxrl.core.types import Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.bases import normal_log_density
 from jaxrl.policies.denoising import Denoiser, Denoisers, Level
-from jaxrl.policies.diffusion import Posterior, Schedule, ddpm_posterior
+from jaxrl.policies.diffusion import Schedule, ddpm_posterior
 
 LOG_DENSITY_BOUNDS = (-5.0, 2.0)
 """of one coordinate of one step (Ren et al. 2024)"""
 
 
 class Steps(NamedTuple):
-    """Of a chain, the noisiest first, ``[k]`` each."""
+    """Of a chain, the noisiest first, ``[k, 1]`` each; see ``Posterior``."""
 
     level: Level
-    """``[k, 1]`` each"""
-    posterior: Posterior
+    action: jax.Array
+    x: jax.Array
+    std: jax.Array
 
 
 def steps_of(schedule: Schedule) -> Steps:
     """All steps of DDPM's chain with the posterior's variance."""
     numbers = np.arange(len(schedule.beta), 0, -1)
-    level = jax.tree.map(lambda leaf: leaf[:, None], schedule.level(jnp.asarray(numbers)))
-    posterior = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), ddpm_posterior(schedule, "posterior"))
-    return Steps(level, posterior)
+    level = Level(*(leaf[:, None] for leaf in schedule.level(jnp.asarray(numbers))))
+    action, x, _, std = (jnp.asarray(leaf, jnp.float32)[:, None] for leaf in ddpm_posterior(schedule, "posterior"))
+    return Steps(level, action, x, std)
 
 
 def step_mean(denoiser: Denoiser, x: jax.Array, steps: Steps) -> jax.Array:
     """Where a step goes on average; the action is held within [-1, 1] on the way. ``[..., D]`` of one step, or
     ``[..., k, D]`` of ``k`` of them at once."""
     action = jnp.clip(denoiser(x, steps.level).action, -1, 1)
-    return steps.posterior.action[..., None] * action + steps.posterior.x[..., None] * x
+    return steps.action * action + steps.x * x
 
 
 def fine_tuned(
@@ -79,8 +80,8 @@ def fine_tuned(
     def noise(key, shape):
         return jax.random.normal(key, (*shape, number + 1, size))
 
-    def density(x, mean, posterior: Posterior) -> jax.Array:
-        std = jnp.maximum(posterior.std, least_log_prob_std)[..., None]
+    def density(x, mean, std) -> jax.Array:
+        std = jnp.maximum(std, least_log_prob_std)
         return jnp.clip(normal_log_density((x - mean) / std, jnp.log(std)), *LOG_DENSITY_BOUNDS).mean(axis=-1)
 
     def sample(params, obs, noise):
@@ -89,8 +90,8 @@ def fine_tuned(
                 steps, z = inputs
                 mean = step_mean(denoiser, x, steps)
                 z = jnp.clip(z, -noise_bound, noise_bound)
-                after = mean + jnp.maximum(steps.posterior.std, least_std) * z
-                return after, (x, density(after, mean, steps.posterior))
+                after = mean + jnp.maximum(steps.std, least_std) * z
+                return after, (x, density(after, mean, steps.std))
 
             return step
 
@@ -106,7 +107,7 @@ def fine_tuned(
         del key
         given, made = chain[..., :-1, :], chain[..., 1:, :]
         denoiser = denoisers(params["tuned"], jnp.expand_dims(obs, -1 - rank))
-        found = density(made, step_mean(denoiser, given, trained), trained.posterior)
+        found = density(made, step_mean(denoiser, given, trained), trained.std)
         return found, jnp.zeros(found.shape[:-1])
 
     def mode(params, obs):
