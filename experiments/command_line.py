@@ -22,14 +22,20 @@ import tyro
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {
+    "dppo": "jaxrl.algorithms.dppo:DPPO",
+    "dql": "jaxrl.algorithms.dql:DQL",
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "expo": "jaxrl.algorithms.expo:EXPO",
+    "fpo": "jaxrl.algorithms.fpo:FPO",
+    "fql": "jaxrl.algorithms.fql:FQL",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
+    "idql": "jaxrl.algorithms.idql:IDQL",
     "mdpo": "jaxrl.algorithms.mdpo:MDPO",
     "pmoe": "jaxrl.algorithms.pmoe:PMOE",
     "pmoe-ppo": "jaxrl.algorithms.pmoe:PMOEPPO",
     "ppo": "jaxrl.algorithms.ppo:PPO",
     "pqn": "jaxrl.algorithms.pqn:PQN",
+    "qsm": "jaxrl.algorithms.qsm:QSM",
     "sac": "jaxrl.algorithms.sac:SAC",
     "soft-mdpo": "jaxrl.algorithms.mdpo:SoftMDPO",
     "td3": "jaxrl.algorithms.td3:TD3",

@@ -7,13 +7,19 @@ from jaxrl.devices import use_all_cores
 from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
+    from jaxrl.algorithms.dppo import DPPO
+    from jaxrl.algorithms.dql import DQL
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.expo import EXPO
+    from jaxrl.algorithms.fpo import FPO
+    from jaxrl.algorithms.fql import FQL
     from jaxrl.algorithms.hdpo import HDPO
+    from jaxrl.algorithms.idql import IDQL
     from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
     from jaxrl.algorithms.pmoe import PMOE, PMOEPPO
     from jaxrl.algorithms.ppo import PPO
     from jaxrl.algorithms.pqn import PQN
+    from jaxrl.algorithms.qsm import QSM
     from jaxrl.algorithms.reinforce import REINFORCE
     from jaxrl.algorithms.sac import SAC
     from jaxrl.algorithms.td3 import TD3
@@ -25,11 +31,17 @@ if TYPE_CHECKING:
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
+    "DPPO": "algorithms.dppo",
+    "DQL": "algorithms.dql",
     "DQN": "algorithms.dqn",
     "EXPO": "algorithms.expo",
+    "FPO": "algorithms.fpo",
+    "FQL": "algorithms.fql",
     "HDPO": "algorithms.hdpo",
+    "IDQL": "algorithms.idql",
     "PPO": "algorithms.ppo",
     "PQN": "algorithms.pqn",
+    "QSM": "algorithms.qsm",
     "REINFORCE": "algorithms.reinforce",
     "SAC": "algorithms.sac",
     "TD3": "algorithms.td3",
@@ -47,14 +59,20 @@ _LAZY = {
 }
 
 __all__ = [
+    "DPPO",
+    "DQL",
     "DQN",
     "EXPO",
+    "FPO",
+    "FQL",
     "HDPO",
+    "IDQL",
     "MDPO",
     "PMOE",
     "PMOEPPO",
     "PPO",
     "PQN",
+    "QSM",
     "REINFORCE",
     "SAC",
     "TD3",

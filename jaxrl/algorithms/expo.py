@@ -10,27 +10,24 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
-from jaxrl.core.alternate import Term, alternate, silent
+from jaxrl.algorithms.generative import Generative, imitated, in_units, of_batch
+from jaxrl.algorithms.off_policy import INFINITY
+from jaxrl.core.alternate import Term
 from jaxrl.core.chain import chain
-from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_within, static
-from jaxrl.core.descend import acting, descend
-from jaxrl.core.types import Algorithm, Average, Learner, Policy, Transition
+from jaxrl.core.types import Average, Learner, Policy, Transition
 from jaxrl.errors import InvalidArgument
-from jaxrl.losses.value import squared_error
 from jaxrl.networks.control import Actor
 from jaxrl.networks.denoiser import ResidualMLP, TimeFeatures, denoiser
 from jaxrl.networks.torsos import MLP
-from jaxrl.policies.bases import gaussian, squash
-from jaxrl.policies.control import Critics, check_bounded, critics
+from jaxrl.policies.bases import gaussian, squash, stretched
+from jaxrl.policies.control import Critics, critics
 from jaxrl.policies.denoising import generative
 from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
 from jaxrl.policies.transforms import best, on_part, several, with_edits
-from jaxrl.sources.dataset import load, rows_of
 
 
-class Agent(NamedTuple):
+class EditedAgent(NamedTuple):
     """The policies and critics of EXPO, of parameters with the parts ``base``, ``edit`` and ``critics``. Actions are in
     units in which the environment's box is [-1, 1]; edited ones may leave it."""
 
@@ -45,11 +42,11 @@ class Agent(NamedTuple):
 
 
 @struct.dataclass
-class EXPO(OffPolicy):
+class EXPO(Generative):
     """No gradient passes through the diffusion: it imitates what it replays, and a Gaussian policy learns to edit its
     actions within a small box.
 
-    Actions are stored as they are sent, and half of every batch is prior data where there are any.
+    Actions are stored as they are sent.
     """
 
     edit_width: float = 0.05
@@ -76,10 +73,8 @@ class EXPO(OffPolicy):
     """Width of the diffusion's network."""
     base_blocks: int = static(3)
     """Residual blocks of the diffusion's network."""
-    decay_updates: int = static(3_000_000)
-    """Steps over which the step sizes of diffusion and edits fall to 0, as a cosine."""
-    prior: str | None = static(None)
-    """Folder of a data set to learn from as well; see jaxrl.sources.dataset."""
+    decay_updates: int | None = static(3_000_000)
+    """Steps over which the step sizes of diffusion and edits fall to 0, as a cosine; None for never."""
     pretraining: int = static(0)
     """Steps of the diffusion on the prior data before anything else is done."""
     num_critics: int = static(10)
@@ -93,27 +88,19 @@ class EXPO(OffPolicy):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        check_bounded(env, env_params)
-        self.check_off_policy(env, env_params)
+        self.check_generative(env, env_params)
         check_within(
             self,
             edit_width=(1e-6, 1),
-            base_rate=(0, 1),
             **dict.fromkeys(("base_learning_rate", "temperature_learning_rate"), (0, INFINITY)),
             initial_temperature=(1e-6, INFINITY),
             num_edits=(0, self.num_proposals),
             target_critics=(1, self.num_critics),
             pretraining=(0, INFINITY),
-            **dict.fromkeys(
-                ("num_proposals", "diffusion_steps", "base_width", "base_blocks", "decay_updates"), (1, INFINITY)
-            ),
+            **dict.fromkeys(("num_proposals", "diffusion_steps", "base_width", "base_blocks"), (1, INFINITY)),
         )
         if self.prior is None and self.pretraining:
             raise InvalidArgument("pretraining", self.pretraining, "must be 0 without prior data")
-        if self.prior is not None:
-            if self.batch_size % 2:
-                raise InvalidArgument("batch_size", self.batch_size, "must be even, for half of it to be prior data")
-            load(self.prior, env)
         if self.target_entropy is not None:
             most = env.action_space(env_params).shape[0] * np.log(2 * np.asarray(self.edit_width))
             if not (np.asarray(self.target_entropy) < most).all():
@@ -121,20 +108,7 @@ class EXPO(OffPolicy):
                     "target_entropy", self.target_entropy, f"must be below {most}, the greatest of edits of that width"
                 )
 
-    def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
-        """The algorithm on an environment with continuous actions in a box.
-
-        Args:
-            env_params: the environment's own by default.
-            updates: of the whole run; of no use here.
-        """
-        del updates
-        env_params = env.default_params if env_params is None else env_params
-        prior = None if self.prior is None else load(self.prior, env).transitions
-        learner = self.learner(self.agent(env, env_params), env, env_params, prior)
-        return self.from_replay(learner, env, env_params, prior)
-
-    def agent(self, env: Environment, env_params: Any) -> Agent:
+    def agent(self, env: Environment, env_params: Any) -> EditedAgent:
         """Policies and critics that fit an environment."""
         space, shape = env.action_space(env_params), env.observation_space(env_params).shape
         size, schedule = space.shape[0], vp_schedule(self.diffusion_steps)
@@ -173,11 +147,7 @@ class EXPO(OffPolicy):
         policy = chain(several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform))(
             based
         )
-        low, high = jnp.asarray(space.low), jnp.asarray(space.high)
-        policy = policy._replace(
-            decode=lambda action, *where: jnp.clip((low + high) / 2 + (high - low) / 2 * action, low, high)
-        )
-        return Agent(based, editor, critic, policy)
+        return EditedAgent(based, editor, critic, stretched(policy, space.low, space.high))
 
     def least(self, critic: Critics, params: Any, obs: Any, action: Any, uniform: jax.Array) -> jax.Array:
         """``[R]``: the least value of the critics with the least of ``uniform[C]``, as many as ``target_critics``."""
@@ -186,24 +156,19 @@ class EXPO(OffPolicy):
             params = jax.tree.map(lambda leaf: leaf[subset], params)
         return critic.values(params, obs, action).min(axis=0)
 
-    def terms(self, agent: Agent, env: Environment, env_params: Any, period: int = 1) -> dict[str, Term]:
-        """What critics, diffusion, edits and temperature are trained by, of batches
-        ``WithTarget(WithTarget(Transition, base), critics)``.
+    def terms(self, agent: EditedAgent, env: Environment, env_params: Any, period: int = 1) -> dict[str, Term]:
+        """What critics, diffusion, edits and temperature are trained by, of batches as
+        ``beside_copies`` has them.
 
         Args:
             period: of the steps of all but the critics.
         """
-        space = env.action_space(env_params)
-        centre, half_width = (space.high + space.low) / 2, (space.high - space.low) / 2
+        size = env.action_space(env_params).shape[0]
         fit_loss: Any = agent.base.fit_loss
-
-        def seen(batch: WithTarget) -> tuple[Transition, jax.Array]:
-            transition = batch.batch.batch
-            return transition, (transition.action - centre) / half_width
 
         def critic_loss(params, batch, key, earlier):
             del earlier
-            (transition, action), target = seen(batch), batch.target
+            transition, _, target = of_batch(batch)
             act_key, subset_key, drop_key = jax.random.split(key, 3)
             next_obs, rows = transition.next_obs, transition.reward.shape
             # The diffusion that learns, not the copy that acts, and the slow critics.
@@ -211,21 +176,19 @@ class EXPO(OffPolicy):
             action_t, _ = agent.policy.sample(with_slow, next_obs, agent.policy.noise(act_key, rows))
             uniform = jax.random.uniform(subset_key, (self.num_critics,))
             q_t = self.least(agent.critics, target, next_obs, action_t, uniform)
-            target_tm1 = jax.lax.stop_gradient(transition.reward + self.gamma * transition.discount * q_t)
-            q_tm1 = agent.critics.values(params["critics"], transition.obs, action, drop_key)
-            return squared_error(q_tm1, target_tm1).mean(), {"q": q_tm1.mean()}
+            return self.temporal_difference(agent.critics, params, transition, q_t, drop_key)
 
         def base_loss(params, batch, key, earlier):
             del earlier
-            transition, action = seen(batch)
-            return fit_loss(params, transition.obs, action, key), {}
+            transition, _, _ = of_batch(batch)
+            return fit_loss(params, transition.obs, transition.action, key), {}
 
         def edit_loss(params, batch, key, earlier):
             del earlier
-            transition, action = seen(batch)
-            where = (transition.obs, action)
+            transition, _, _ = of_batch(batch)
+            where = (transition.obs, transition.action)
             own, log_prob = agent.editor.sample(params, where, agent.editor.noise(key, transition.reward.shape))
-            edited = action + agent.editor.decode(own, params, where)
+            edited = transition.action + agent.editor.decode(own, params, where)
             q = agent.critics.values(params["critics"], transition.obs, edited).mean(axis=0)
             temperature = jnp.exp(params["temperature"])
             return (temperature * log_prob - q).mean(), {"entropy": -log_prob.mean()}
@@ -235,16 +198,13 @@ class EXPO(OffPolicy):
             measured = earlier["entropy"]
             entropy = measured.total if isinstance(measured, Average) else measured
             temperature = jnp.exp(params["temperature"])
-            goal = self.entropy_goal(space.shape[0])
+            goal = self.entropy_goal(size)
             return temperature * (jax.lax.stop_gradient(entropy) - goal), {"temperature": temperature}
-
-        def falling(learning_rate):
-            return optax.cosine_decay_schedule(learning_rate, self.decay_updates)
 
         return {
             "critics": Term(critic_loss, self.optimiser(self.critic_learning_rate)),
-            "base": Term(base_loss, optax.adamw(falling(self.base_learning_rate)), period),
-            "edit": Term(edit_loss, self.optimiser(falling(self.actor_learning_rate)), period),
+            "base": Term(base_loss, optax.adamw(self.falling(self.base_learning_rate)), period),
+            "edit": Term(edit_loss, self.optimiser(self.falling(self.actor_learning_rate)), period),
             "temperature": Term(temperature_loss, optax.adam(self.temperature_learning_rate), period),
         }
 
@@ -254,9 +214,11 @@ class EXPO(OffPolicy):
             return self.target_entropy
         return size * (jnp.log(self.edit_width) - 0.5)
 
-    def learner(self, agent: Agent, env: Environment, env_params: Any, prior: Transition | None = None) -> Learner:
-        """What learns from a batch ``Transition[B, ...]``."""
-        period = round(self.update_to_data * self.num_envs * self.num_steps)
+    def learner(
+        self, agent: EditedAgent, env: Environment, env_params: Any, prior: Transition | None = None
+    ) -> Learner:
+        """What learns from a batch ``Transition[B, ...]`` with actions in units of half the box."""
+        period = self.updates_per_iteration
         terms = self.terms(agent, env, env_params, period)
 
         def init(key):
@@ -265,38 +227,11 @@ class EXPO(OffPolicy):
             params["critics"] = agent.critics.init(critics_key)
             params["temperature"] = jnp.log(jnp.asarray(self.initial_temperature, jnp.float32))
             if prior is not None and self.pretraining:
-                params["base"] = self.pretrained(params, agent, terms["base"], prior, fit_key)
+                data = in_units(env, env_params)(None, prior, fit_key)
+                optimiser = terms["base"].optimiser
+                params |= imitated(
+                    agent.base, {"base": params["base"]}, data, self.pretraining, self.batch_size, optimiser, fit_key
+                )
             return params
 
-        learner = alternate(init, terms, agent.policy, part="base")
-        learner = with_target(learner, lambda state: state.params["critics"], self.target_rate)
-        learner = with_target(learner, lambda state: state.inner.params["base"], self.base_rate, period)
-
-        def slow(state):
-            critics = state.inner
-            return critics.inner.params | {"base": state.target, "critics": critics.target}
-
-        behaviour, judge = acting(agent.policy, slow)
-        # Judged as it acts: the mode of a diffusion is no better than its other actions.
-        return learner._replace(
-            behaviour=lambda state: silent(behaviour(state)),
-            policy=lambda state, obs, key, greedy: judge(state, obs, key, False),
-        )
-
-    def pretrained(self, params: Any, agent: Agent, term: Term, prior: Transition, key: jax.Array) -> Any:
-        """The diffusion after ``pretraining`` steps on the prior data."""
-
-        def loss(base, transition, key):
-            batch = WithTarget(WithTarget(transition, None), None)
-            return term.loss(params | {"base": base}, batch, key, {})
-
-        imitation = descend(lambda key: params["base"], loss, term.optimiser, agent.base)
-        prior = jax.tree.map(jnp.asarray, prior)
-
-        def step(state, key):
-            batch_key, key = jax.random.split(key)
-            return imitation.update(state, rows_of(prior, batch_key, (self.batch_size,)), key)[0], None
-
-        init_key, key = jax.random.split(key)
-        state, _ = jax.lax.scan(step, imitation.init(init_key), jax.random.split(key, self.pretraining))
-        return state.params
+        return self.beside_copies(init, terms, agent.policy, period)

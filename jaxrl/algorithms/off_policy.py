@@ -14,7 +14,7 @@ from jaxrl.core.types import Algorithm, Learner, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.control import ActorsAndCritics
 from jaxrl.policies.exploration import epsilon_greedy
-from jaxrl.sources.dataset import with_prior
+from jaxrl.sources.dataset import sampled, with_prior
 from jaxrl.sources.replay import replay
 from jaxrl.sources.rollout import least_truncated_length, rollout
 
@@ -77,6 +77,21 @@ class OffPolicy(ActorsAndCritics):
         """Adam, after clipping."""
         return with_clipping(optax.adam(learning_rate), self.max_grad_norm)
 
+    @property
+    def updates_per_iteration(self) -> int:
+        """Gradient steps of an iteration."""
+        return round(self.update_to_data * self.num_envs * self.num_steps)
+
+    def from_data(self, learner: Learner, env: Environment, env_params: Any, data: Transition) -> Algorithm:
+        """The algorithm that takes no step in the environment: as many gradient steps an iteration as with
+        ``from_replay``, of random rows of ``data``, ``[rows, ...]``."""
+        if self.restart_every is not None:
+            learner = restarted(learner, self.restart_every)
+        learner = repeated(learner, self.updates_per_iteration)
+        if self.normalise_observations:
+            learner = normalised(learner, env.observation_space(env_params).shape)
+        return iterate(sampled(data, self.batch_size, self.updates_per_iteration), learner)
+
     def from_replay(
         self, learner: Learner, env: Environment, env_params: Any, prior: Transition | None = None
     ) -> Algorithm:
@@ -85,8 +100,7 @@ class OffPolicy(ActorsAndCritics):
         Args:
             prior: data, ``[rows, ...]``, that half of every batch is drawn from.
         """
-        steps = self.num_envs * self.num_steps
-        updates = round(self.update_to_data * steps)
+        steps, updates = self.num_envs * self.num_steps, self.updates_per_iteration
         start = max(0, -(-self.learning_starts // steps) - 1)
         if self.restart_every is not None:
             learner = restarted(learner, self.restart_every)

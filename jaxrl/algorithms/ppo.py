@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 import jax
+import numpy as np
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
@@ -13,8 +14,10 @@ from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, 
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm, Learner, Policy
+from jaxrl.errors import InvalidArgument
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate
 from jaxrl.losses.value import clipped_squared_error, squared_error
+from jaxrl.policies.control import check_bounded
 from jaxrl.policies.networks import Networks, actor_critic
 from jaxrl.sources.rollout import ResetPolicy, least_truncated_length, rollout
 
@@ -100,6 +103,17 @@ class PPO(Networks):
         network, policy = actor_critic(self, env, env_params, shared=self.shared_torso)
         return policy, lambda params, obs: network.apply(params, obs, method="critic"), None
 
+    def surrogate(self, log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
+        """What the policy's loss is the mean of, ``[B, ...]``, of standardised advantages ``[B]``. A subclass may have
+        policies whose log-probabilities are several numbers an action, ``[B, ...]``."""
+        return clipped_surrogate(log_prob, old_log_prob, advantage, self.clip)
+
+    def optimiser(self, updates: int | None) -> optax.GradientTransformation:
+        """Adam, after clipping; ``updates`` are of the whole run."""
+        steps = self.num_epochs * self.num_minibatches
+        learning_rate = step_size(self.learning_rate, self.anneal_learning_rate, updates, steps)
+        return with_clipping(optax.adam(learning_rate, eps=1e-5), self.max_grad_norm)
+
     def learner(self, env: Environment, env_params: Any, updates: int | None = None) -> Learner:
         """What learns from a rollout ``Transition[T, N, ...]``; a subclass may put a transform around it."""
         policy, critic, auxiliary = self.networks(env, env_params)
@@ -123,7 +137,7 @@ class PPO(Networks):
             log_prob, entropy = policy.log_prob(params, batch.obs, batch.action, key)
             value = critic(params, batch.obs)
             advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
-            policy_loss = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
+            policy_loss = self.surrogate(log_prob, batch.log_prob, advantage).mean()
             if batch.value is not None:
                 value_loss = clipped_squared_error(value, batch.value, batch.target, self.clip).mean()
             else:
@@ -141,13 +155,9 @@ class PPO(Networks):
             more, measured = auxiliary(params, batch, key)
             return total + more, metrics | measured
 
-        learning_rate = step_size(
-            self.learning_rate, self.anneal_learning_rate, updates, self.num_epochs * self.num_minibatches
-        )
-        optimiser = with_clipping(optax.adam(learning_rate, eps=1e-5), self.max_grad_norm)
         stop = None if self.target_kl is None else lambda metrics: metrics["approximate_kl"] > self.target_kl
 
-        learner = descend(policy.init, loss, optimiser, policy)
+        learner = descend(policy.init, loss, self.optimiser(updates), policy)
         learner = minibatched(learner, self.num_epochs, self.num_minibatches, stop)
         learner = relabel(learner, label)
         if self.scale_rewards:
@@ -155,6 +165,18 @@ class PPO(Networks):
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
         return learner
+
+
+def refuse_likelihoods(config: PPO, env: Environment, env_params: Any) -> None:
+    """Raises InvalidArgument for what needs actions of a known density, of policies without one."""
+    check_bounded(env, env_params)
+    for name in ("shared_torso", "squash"):
+        if getattr(config, name):
+            raise InvalidArgument(name, True, "must be False for a policy that makes actions of noise")
+    if np.any(np.asarray(config.entropy_coefficient) != 0):
+        raise InvalidArgument("entropy_coefficient", config.entropy_coefficient, "must be 0 without an entropy")
+    if config.network != "mlp":
+        raise InvalidArgument("network", config.network, "must be 'mlp' for continuous actions")
 
 
 class Minibatch(NamedTuple):

@@ -86,6 +86,16 @@ def acting(policy: Policy, parameters: Callable[[PyTree], PyTree] = lambda state
     return behaviour, judge
 
 
+def judged_as_it_acts(learner: Learner) -> Learner:
+    """A learner whose greedy actions are drawn as all others, for policies whose mode is no better."""
+
+    def policy(state, obs, key, greedy):
+        del greedy
+        return learner.policy(state, obs, key, False)
+
+    return learner._replace(policy=policy)
+
+
 def with_clipping(optimiser: optax.GradientTransformation, max_grad_norm: Any) -> optax.GradientTransformation:
     """``optimiser`` on gradients that are scaled down to a global norm, as one vector instead of a dozen small arrays:
     6% for a single member of PPO."""

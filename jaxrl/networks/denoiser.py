@@ -12,8 +12,9 @@ from jaxrl.core.types import Key, PyTree
 from jaxrl.networks.initialisers import FanInDense
 from jaxrl.networks.torsos import ACTIVATIONS, MLP
 
-Network: TypeAlias = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
-"""``(params, x[..., D], time, obs[..., *O]) -> outputs[..., D]``; ``time`` is ``[]`` or ``[..., 1]``"""
+Network: TypeAlias = Callable[..., jax.Array]
+"""``(params, x[..., D], time, obs[..., *O], key=None) -> outputs[..., D]``; ``time`` is ``[]`` or ``[..., 1]``, the key
+of training is for networks with dropout"""
 
 
 class TimeFeatures(nn.Module):
@@ -21,18 +22,26 @@ class TimeFeatures(nn.Module):
 
     Attributes:
         kind: their frequencies: ``"geometric"`` from 1 down to 1e-4, for times that count steps (Vaswani et al. 2017);
-            ``"octaves"`` 1, 2, 4, ..., for times within [0, 1]; ``"learned"`` from N(0, 0.2^2) times 2 pi.
+            ``"octaves"`` 1, 2, 4, ..., for times within [0, 1]; ``"learned"`` from N(0, 0.2^2) times 2 pi; ``"none"``
+            for the time itself in their place.
         size: number of features before the dense layers, half of them cosines.
         sizes: of the dense layers, the last without an activation.
     """
 
-    kind: Literal["geometric", "octaves", "learned"] = "geometric"
+    kind: Literal["geometric", "octaves", "learned", "none"] = "geometric"
     size: int = 16
     sizes: Sequence[int] = (32, 16)
     activation: str = "mish"
 
     @nn.compact
     def __call__(self, time):
+        x = time if self.kind == "none" else self.waves(time)
+        for index, size in enumerate(self.sizes):
+            x = FanInDense(size)(ACTIVATIONS[self.activation](x) if index else x)
+        return x
+
+    def waves(self, time: jax.Array) -> jax.Array:
+        """``[..., size]``."""
         half = self.size // 2
         if self.kind == "learned":
             frequencies = 2 * math.pi * self.param("frequencies", nn.initializers.normal(0.2), (half,))
@@ -41,10 +50,7 @@ class TimeFeatures(nn.Module):
         else:
             frequencies = jnp.exp(-math.log(1e4) * jnp.arange(half) / max(half - 1, 1))
         angles = time * frequencies
-        x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-        for index, size in enumerate(self.sizes):
-            x = FanInDense(size)(ACTIVATIONS[self.activation](x) if index else x)
-        return x
+        return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
 class ResidualMLP(nn.Module):
@@ -72,6 +78,28 @@ class ResidualMLP(nn.Module):
         return activation(x)
 
 
+class PreActivationMLP(nn.Module):
+    """A dense layer, then pairs of dense layers, each behind an activation, that add what they find to what they got:
+    ``[..., size]`` (Ren et al. 2024).
+
+    Attributes:
+        pairs: number of pairs.
+    """
+
+    size: int = 512
+    pairs: int = 1
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x):
+        activation = ACTIVATIONS[self.activation]
+        x = FanInDense(self.size)(x)
+        for _ in range(self.pairs):
+            inside = FanInDense(self.size)(activation(x))
+            x = x + FanInDense(self.size)(activation(inside))
+        return x
+
+
 class Denoiser(nn.Module):
     """``outputs`` numbers of a noised action, a time and an observation, on one torso: ``[..., outputs]``.
 
@@ -89,12 +117,15 @@ class Denoiser(nn.Module):
     zero: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, time: jax.Array, obs: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, time: jax.Array, obs: jax.Array, dropping: bool = False) -> jax.Array:
         lead = x.shape[:-1]
-        time = self.time_features()(jnp.broadcast_to(time, (*lead, 1)).astype(jnp.float32)).astype(x.dtype)
+        # Features of the times that there are: in a chain all rows share one.
+        time = self.time_features()(jnp.atleast_1d(jnp.asarray(time, jnp.float32)))
+        time = jnp.broadcast_to(time, (*lead, time.shape[-1])).astype(x.dtype)
         obs = obs.reshape(*obs.shape[: obs.ndim - self.rank], -1).astype(x.dtype)
         obs = jnp.broadcast_to(obs, (*lead, obs.shape[-1]))
-        features = self.torso()(jnp.concatenate([x, time, obs], axis=-1))
+        call: Any = {"dropping": True} if dropping else {}
+        features = self.torso()(jnp.concatenate([x, time, obs], axis=-1), **call)
         if self.zero:
             zeros = nn.initializers.zeros
             return nn.Dense(self.outputs, kernel_init=zeros, bias_init=zeros)(features)
@@ -117,8 +148,10 @@ def denoiser(
     def init(key):
         return module.init(key, jnp.zeros(size), jnp.zeros(()), jnp.zeros(obs_shape))
 
-    def network(params, x, time, obs) -> Any:
-        return module.apply(params, x, time, obs)
+    def network(params, x, time, obs, key=None) -> Any:
+        if key is None:
+            return module.apply(params, x, time, obs)
+        return module.apply(params, x, time, obs, True, rngs={"dropout": key})
 
     return init, network
 
@@ -129,9 +162,9 @@ def in_bfloat16(network: Network) -> Network:
     def half(leaf):
         return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
 
-    def apply(params, x, time, obs):
+    def apply(params, x, time, obs, key=None):
         # Not the time: of steps beyond 256 bfloat16 has no odd ones.
         params, x, obs = jax.tree.map(half, (params, x, obs))
-        return network(params, x, time, obs).astype(jnp.float32)
+        return network(params, x, time, obs, key).astype(jnp.float32)
 
     return apply

@@ -1,6 +1,7 @@
 """From observations to features, with any leading axes."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": elu,
     "mish": jax.nn.mish,
 }
+Activation: TypeAlias = Literal["tanh", "relu", "swish", "gelu", "elu", "mish"]
 
 
 class MLP(nn.Module):

@@ -148,6 +148,16 @@ def clipped(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     )
 
 
+def stretched(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
+    """Sends the environment the action, whose unit is half the box's width and whose 0 is the box's centre, clipped
+    into the box; likelihoods stay those of the action before."""
+    centre, half_width = (jnp.asarray(high) + jnp.asarray(low)) / 2, (jnp.asarray(high) - jnp.asarray(low)) / 2
+    return policy._replace(
+        decode=lambda *sent: jnp.clip(centre + half_width * policy.decode(*sent), low, high),
+        steered=carried(policy, lambda inner: stretched(inner, low, high)),
+    )
+
+
 def enclosed(policy: Policy, low: jax.Array, high: jax.Array) -> Policy:
     """Sends the environment the tanh of the action, stretched to the box, as ``squash`` does; likelihoods stay those of
     the action before.

@@ -1,7 +1,7 @@
 """Actors and critics of off-policy control, for continuous and discrete actions behind one set of functions."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxrl.core.config import check_within, static
 from jaxrl.core.types import Key, Policy, PyTree
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.control import Actor, Critic, Experts
-from jaxrl.networks.torsos import MLP, MinAtarCNN
+from jaxrl.networks.torsos import MLP, Activation, MinAtarCNN
 from jaxrl.policies.bases import (
     categorical,
     deterministic,
@@ -48,7 +48,7 @@ class ActorsAndCritics(Torso):
     """Share of the features of every layer of the critics that is dropped in training (DroQ, Hiraoka et al. 2022)."""
     hidden_sizes: tuple[int, ...] = static((256, 256))
     """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu")
+    activation: Activation = static("relu")
     """Nonlinearity of every layer but the heads."""
 
     def check_actors_and_critics(self, env: Environment, env_params: Any) -> None:

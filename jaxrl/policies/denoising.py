@@ -11,6 +11,7 @@ A ``Denoiser`` answers for all of them in one form, the means of action and nois
 likelihoods are written for that form once, and are tested with exact denoisers.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -149,6 +150,15 @@ Likelihood: TypeAlias = Callable[[Denoiser, jax.Array, Key], jax.Array]
 """``(denoiser, action[..., D], key) -> log_prob[...]``"""
 
 
+def denoisers_of(network: Network, process: Process) -> Denoisers:
+    """The denoiser that ``network`` is for parameters and observations."""
+
+    def denoisers(params, obs) -> Denoiser:
+        return lambda x, level: process.denoise(lambda x, time: network(params, x, time, obs), x, level)
+
+    return denoisers
+
+
 def generative(
     init: Callable[[Key], PyTree],
     network: Network,
@@ -158,6 +168,7 @@ def generative(
     likelihood: Likelihood | None = None,
     reduce: Literal["sum", "mean"] = "sum",
     rank: int = 1,
+    dropping: bool = False,
 ) -> Policy:
     """Actions ``[..., size]`` that ``sampler`` makes of noise with a network trained by ``fit_loss``; unbounded.
 
@@ -170,17 +181,21 @@ def generative(
 
     Args:
         rank: number of axes of one observation.
+        dropping: ``fit_loss`` gives the network a key, for dropout.
     """
 
-    def own(params, obs) -> Denoiser:
-        return lambda x, level: process.denoise(lambda x, time: network(params, x, time, obs), x, level)
+    own = denoisers_of(network, process)
 
     def noise(key, shape):
         return jax.random.normal(key, (*shape, sampler.draws, size))
 
     def fit_loss(params, obs, action, key, weights=None, slow=None):
         fixed = jax.lax.stop_gradient(params if slow is None else slow)
-        error = process.error(own(params, obs), own(fixed, obs), obs, action, key)
+        trained = own
+        if dropping:
+            key, drop_key = jax.random.split(key)
+            trained = denoisers_of(functools.partial(network, key=drop_key), process)
+        error = process.error(trained(params, obs), own(fixed, obs), obs, action, key)
         each = (jnp.sum if reduce == "sum" else jnp.mean)(jnp.square(error), axis=-1)
         return jnp.mean(each if weights is None else weights * each)
 

@@ -179,14 +179,18 @@ def ddpm(
         clip: what is kept within ``low`` and ``high``: what the action is thought to be before a step, or what every
             step gives.
     """
+    return chain(schedule, ddpm_posterior(schedule, variance), clip, low, high)
+
+
+def ddpm_posterior(schedule: Schedule, variance: Literal["beta", "posterior"] = "beta") -> Posterior:
+    """The steps of ``ddpm``."""
     if variance not in ("beta", "posterior"):
         raise InvalidArgument("variance", variance, "must be one of beta, posterior")
     beta, alpha_bar, before = (each[::-1] for each in (*schedule, schedule.before))
     left = (1 - before) / (1 - alpha_bar)
     std = np.sqrt(beta if variance == "beta" else beta * left)
     std[-1] = 0.0
-    posterior = Posterior(np.sqrt(before) * beta / (1 - alpha_bar), np.sqrt(1 - beta) * left, np.zeros_like(beta), std)
-    return chain(schedule, posterior, clip, low, high)
+    return Posterior(np.sqrt(before) * beta / (1 - alpha_bar), np.sqrt(1 - beta) * left, np.zeros_like(beta), std)
 
 
 def ddim(

@@ -1,12 +1,15 @@
 """Rectified flows: straight paths from noise to actions, and the one-step policies that copy them."""
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl.core.types import Key, Policy, PyTree
 from jaxrl.policies.denoising import (
+    Denoised,
+    Denoisers,
     Level,
     Likelihood,
     Method,
@@ -66,6 +69,63 @@ def flow_likelihood(steps: int, method: Method = "midpoint", probes: int | None 
         return log_likelihood(slope, points, standard_normal_log_prob, action, key, method, probes)
 
     return likelihood
+
+
+ErrorIn: TypeAlias = Literal["velocity", "noise"]
+
+
+class Matched(NamedTuple):
+    """An action and what its flow is asked about it."""
+
+    action: jax.Array
+    """``[..., D]``"""
+    eps: jax.Array
+    """``[..., n, D]``, noise"""
+    time: jax.Array
+    """``[..., n, 1]``"""
+
+
+def matched(policy: Policy, velocity: Denoisers, pairs: int, size: int, error_in: ErrorIn, rank: int = 1) -> Policy:
+    """A flow whose actions come with ``pairs`` random noises and times, and with minus the error of the flow at each,
+    ``[..., pairs]``, in the place of their log-probability (McAllister et al. 2025). Differences between two flows
+    stand for differences of log-densities, of which they bound the expectation. Entropies are 0.
+
+    Args:
+        policy: the flow, with actions ``[..., size]``; its parameters are the denoiser's.
+        error_in: ``"velocity"`` or ``"noise"``, whose mean square over dimensions the error is.
+        rank: number of axes of one observation.
+    """
+
+    def noise(key, shape):
+        eps_key, time_key = jax.random.split(jax.random.fold_in(key, 1))
+        eps, time = jax.random.normal(eps_key, (*shape, pairs, size)), jax.random.uniform(time_key, (*shape, pairs, 1))
+        return policy.noise(key, shape), eps, time
+
+    def fit(params, obs, asked: Matched) -> jax.Array:
+        level, true = flow_level(asked.time), Denoised(asked.action[..., None, :], asked.eps)
+        each = jnp.expand_dims(obs, -1 - rank)
+        found = velocity(params, each)(level.noised(*true), level)
+        error = found.velocity - true.velocity if error_in == "velocity" else found.eps - true.eps
+        return -jnp.mean(jnp.square(error), axis=-1)
+
+    def sample(params, obs, noise):
+        inner, eps, time = noise
+        asked = Matched(policy.sample(params, obs, inner)[0], eps, time)
+        return asked, fit(params, obs, asked)
+
+    def log_prob(params, obs, asked: Matched, key):
+        del key
+        found = fit(params, obs, asked)
+        return found, jnp.zeros(found.shape[:-1])
+
+    def mode(params, obs):
+        action = policy.mode(params, obs)
+        return Matched(action, jnp.zeros((*action.shape[:-1], 0, size)), jnp.zeros((*action.shape[:-1], 0, 1)))
+
+    def decode(asked: Matched, *where):
+        return policy.decode(asked.action, *where)
+
+    return Policy(policy.init, noise, sample, log_prob, mode, decode, fit_loss=policy.fit_loss)
 
 
 def pushforward(

@@ -1,5 +1,6 @@
 """Actors and critics of the general algorithms, as their config asks for them and an environment's spaces need them."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxrl.core.types import Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.actor_critic import ActorCritic
 from jaxrl.networks.q_network import QNetwork
-from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN
+from jaxrl.networks.torsos import ACTIVATIONS, MLP, Activation, MinAtarCNN
 from jaxrl.policies.bases import categorical, clipped, gaussian, squash
 
 TORSOS = {"mlp": MLP, "minatar": MinAtarCNN}
@@ -26,7 +27,7 @@ class Torso:
     """Torso: dense layers, or the MinAtar convolution with dense layers behind it."""
     hidden_sizes: tuple[int, ...] = static((64, 64))
     """Widths of the dense layers."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("tanh")
+    activation: Activation = static("tanh")
     """Nonlinearity of every layer but the heads."""
 
     def check_torso(self, env: Environment, env_params: Any) -> None:
@@ -84,6 +85,20 @@ def actor_critic(
         return network, categorical(init, actor)
     bounded = squash if config.squash else clipped
     return network, bounded(gaussian(init, actor, space.shape[0]), space.low, space.high)
+
+
+def value_network(config: Torso, env: Environment, env_params: Any) -> tuple[Callable, Callable]:
+    """The value of observations: ``(key) -> params`` and ``(params, obs[...]) -> [...]``."""
+    shape, torso = env.observation_space(env_params).shape, TORSOS[config.network]
+    network = ActorCritic(lambda: torso(config.hidden_sizes, config.activation, len(shape)), outputs=1)
+
+    def init(key):
+        return network.init(key, jnp.zeros(shape), method="critic")
+
+    def value(params, obs) -> Any:
+        return network.apply(params, obs, method="critic")
+
+    return init, value
 
 
 def q_network(

@@ -301,6 +301,12 @@ def steerable(policy: Policy) -> Callable[..., Policy]:
     return policy.steered
 
 
+def rematerialised(policy: Policy) -> Policy:
+    """The policy, whose gradients through all steps from noise to an action keep only the points between the steps:
+    what is inside a denoiser is computed again on the way back (Chen et al. 2016)."""
+    return steerable(policy)(lambda own: lambda params, obs: jax.checkpoint(own(params, obs)))
+
+
 def guide(score: Callable[..., jax.Array], scale: float | jax.Array, at: At = "noised") -> Transform:
     """Samples with a density greater by a factor near ``exp(scale * score)``; with a scale of 0 it is the policy.
 

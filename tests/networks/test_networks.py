@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from jaxrl.networks.actor_critic import ActorCritic
+from jaxrl.networks.denoiser import ResidualMLP, TimeFeatures, denoiser
 from jaxrl.networks.initialisers import FanInDense, orthogonal
 from jaxrl.networks.torsos import ACTIVATIONS, MLP, MinAtarCNN, Patches
 
@@ -169,3 +170,25 @@ def test_actor_critic(shared, log_std):
     reached = any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["actor_torso"]))
     assert reached == shared
     assert all(not np.abs(leaf).any() for leaf in jax.tree.leaves(gradient["actor_head"]))
+
+
+def test_denoisers_take_one_time_for_all_rows_or_one_each():
+    init, network = denoiser(2, (3,), lambda: MLP((8,), "mish", orthogonal=False))
+    params, keys = init(KEY), jax.random.split(KEY)
+    x, obs = jax.random.normal(keys[0], (4, 5, 2)), jax.random.normal(keys[1], (4, 1, 3))
+    times = jnp.arange(5.0)[:, None]
+    together = network(params, x, times, obs)
+    alone = jnp.stack([network(params, x[:, i], times[i, 0], obs[:, 0]) for i in range(5)], axis=1)
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    raw = TimeFeatures("none", sizes=())
+    np.testing.assert_array_equal(raw.apply({}, times), times)
+
+
+def test_denoisers_drop_features_where_they_get_a_key():
+    init, network = denoiser(2, (3,), lambda: ResidualMLP(8, 1, dropout=0.5))
+    params, x, obs = init(KEY), jnp.ones((4, 2)), jnp.ones((4, 3))
+    plain, again = network(params, x, jnp.float32(1), obs), network(params, x, jnp.float32(1), obs)
+    np.testing.assert_array_equal(plain, again)
+    dropped = network(params, x, jnp.float32(1), obs, KEY)
+    assert float(jnp.abs(dropped - plain).max()) > 1e-3
+    assert float(jnp.abs(dropped[0] - dropped[1]).max()) > 1e-3  # each row drops its own
