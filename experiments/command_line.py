@@ -24,6 +24,8 @@ from jaxrl.errors import InvalidArgument, UserError, unknown
 ALGORITHMS = {
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "expo": "jaxrl.algorithms.expo:EXPO",
+    "gorl": "jaxrl.algorithms.gorl:GoRL",
+    "gorl-sac": "jaxrl.algorithms.gorl:GoRLSAC",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
     "mdpo": "jaxrl.algorithms.mdpo:MDPO",
     "pmoe": "jaxrl.algorithms.pmoe:PMOE",

@@ -9,6 +9,7 @@ from jaxrl.errors import InvalidArgument, UserError
 if TYPE_CHECKING:
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.expo import EXPO
+    from jaxrl.algorithms.gorl import GoRL, GoRLSAC
     from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
     from jaxrl.algorithms.pmoe import PMOE, PMOEPPO
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _LAZY = {
     "DQN": "algorithms.dqn",
     "EXPO": "algorithms.expo",
+    "GoRL": "algorithms.gorl",
+    "GoRLSAC": "algorithms.gorl",
     "HDPO": "algorithms.hdpo",
     "PPO": "algorithms.ppo",
     "PQN": "algorithms.pqn",
@@ -59,6 +62,8 @@ __all__ = [
     "SAC",
     "TD3",
     "TRPO",
+    "GoRL",
+    "GoRLSAC",
     "InvalidArgument",
     "LoadedRun",
     "Result",

@@ -190,7 +190,7 @@ def test_all_checkpoints_damaged(copy):
         ({"algorithm": "PPQ"}, "algorithm='PPQ': unknown algorithm; did you mean 'PQN' or 'PPO'"),
         (
             {"algorithm": "Result"},
-            "algorithm='Result': unknown algorithm; known: DQN, EXPO, HDPO, MDPO, PMOE, PMOEPPO, PPO, "
+            "algorithm='Result': unknown algorithm; known: DQN, EXPO, GoRL, GoRLSAC, HDPO, MDPO, PMOE, PMOEPPO, PPO, "
             "PQN, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
         ),
         ({"env_params": "EnvParams(gravity=1.0)"}, "was trained with env_params=EnvParams(gravity=1.0)"),
