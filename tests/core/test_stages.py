@@ -121,18 +121,15 @@ def test_the_source_hears_of_a_new_stage():
 def test_the_best_is_judged_and_the_latest_learns():
     """Scores are the distance from 7: of 3, 6, 9, ... the second is the best."""
 
-    def make_learner(state_moments=True):
-        del state_moments
-        inner = counting(jnp.float32(1), jnp.int32(0))
-        return inner._replace(
-            init=lambda key: Counting(Shared(jnp.int32(0)), jnp.float32(0)),
-            policy=lambda state, obs, key, greedy: jnp.full_like(obs, state.params),
-        )
+    learner = counting(jnp.float32(1), jnp.int32(0))._replace(
+        init=lambda key: Counting(Shared(jnp.int32(0)), jnp.float32(0)),
+        policy=lambda state, obs, key, greedy: jnp.full_like(obs, state.params),
+    )
 
     def score(policy, key):
         return -jnp.abs(policy(jnp.ones(1), key)[0] - 7)
 
-    algorithm = judged_by_best(iterate(ONES, make_learner()), score, 1)
+    algorithm = judged_by_best(iterate(ONES, learner), score, 1)
     states, metrics = history(algorithm, 4)
     np.testing.assert_array_equal(states.learner.inner.params[0], [3, 6, 9, 12])
     np.testing.assert_array_equal(states.learner.best[0][0], [3, 6, 6, 6])
