@@ -28,6 +28,8 @@ ALGORITHMS = {
     "expo": "jaxrl.algorithms.expo:EXPO",
     "fpo": "jaxrl.algorithms.fpo:FPO",
     "fql": "jaxrl.algorithms.fql:FQL",
+    "gorl": "jaxrl.algorithms.gorl:GoRL",
+    "gorl-sac": "jaxrl.algorithms.gorl:GoRLSAC",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",
     "idql": "jaxrl.algorithms.idql:IDQL",
     "mdpo": "jaxrl.algorithms.mdpo:MDPO",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxrl.algorithms.expo import EXPO
     from jaxrl.algorithms.fpo import FPO
     from jaxrl.algorithms.fql import FQL
+    from jaxrl.algorithms.gorl import GoRL, GoRLSAC
     from jaxrl.algorithms.hdpo import HDPO
     from jaxrl.algorithms.idql import IDQL
     from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
@@ -37,6 +38,8 @@ _LAZY = {
     "EXPO": "algorithms.expo",
     "FPO": "algorithms.fpo",
     "FQL": "algorithms.fql",
+    "GoRL": "algorithms.gorl",
+    "GoRLSAC": "algorithms.gorl",
     "HDPO": "algorithms.hdpo",
     "IDQL": "algorithms.idql",
     "PPO": "algorithms.ppo",
@@ -77,6 +80,8 @@ __all__ = [
     "SAC",
     "TD3",
     "TRPO",
+    "GoRL",
+    "GoRLSAC",
     "InvalidArgument",
     "LoadedRun",
     "Result",

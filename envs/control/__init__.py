@@ -4,11 +4,16 @@
 | --- | --- |
 | `control/multi-goal-v0` | a point that four goals draw equally |
 | `control/corners-v0` | one action, four of them best |
+| `control/two-modes-v0` | one action of one dimension, two of them best |
 """
 
-from jaxrl.envs.control.goals import Corners, GoalsParams, MultiGoal
+from jaxrl.envs.control.goals import Corners, GoalsParams, MultiGoal, TwoModes
 
-__all__ = ["CONTROL", "Corners", "GoalsParams", "MultiGoal"]
+__all__ = ["CONTROL", "Corners", "GoalsParams", "MultiGoal", "TwoModes"]
 
-CONTROL = {"control/multi-goal-v0": MultiGoal, "control/corners-v0": Corners}
+CONTROL = {
+    "control/multi-goal-v0": MultiGoal,
+    "control/corners-v0": Corners,
+    "control/two-modes-v0": TwoModes,
+}
 """factories by id"""

@@ -109,6 +109,19 @@ class CornersParams(EnvParams):
     width: float = 0.2
 
 
+@struct.dataclass
+class TwoModesParams(EnvParams):
+    """Leaves that may be traced.
+
+    Args:
+        max_steps_in_episode: the time limit in steps.
+        width: twice the variance of each hill.
+    """
+
+    max_steps_in_episode: int = 1000
+    width: float = 0.08
+
+
 class Corners(PlanarAction):
     """One action ``[2]`` in [-1, 1], with a hill at each of four corners: a reward of
     ``max_k exp(-|a - c_k|^2 / (2 w^2))``, ``c_k = (+-0.8, +-0.8)``. Episodes last one step."""
@@ -131,6 +144,52 @@ class Corners(PlanarAction):
         """The same observation, state, reward, termination and an empty info."""
         squared = jnp.sum(jnp.square(jnp.clip(action, -1.0, 1.0) - CORNERS), axis=-1).min()
         reward = jnp.exp(-squared / (2 * jnp.square(params.width)))
+        return jnp.ones(1), EnvState(time=state.time + 1), reward, jnp.bool_(True), {}
+
+    def is_terminated(self, state: Any, params):
+        """After the one step."""
+        return state.time > 0
+
+    def observation_space(self, params) -> spaces.Box:
+        """Box of ``[1]``."""
+        return spaces.Box(0.0, 1.0, (1,), jnp.float32)
+
+
+class TwoModes(Environment):
+    """One action ``[1]`` in [-2, 2], and two narrow hills of the same height: a reward of
+    ``exp(-(a - 1)^2 / w) + exp(-(a + 1)^2 / w)``, ``w = 0.08``. Episodes last one step."""
+
+    @property
+    def default_params(self) -> TwoModesParams:
+        """As in the class."""
+        return TwoModesParams()
+
+    @property
+    def name(self) -> str:
+        """The registered id."""
+        return "control/two-modes-v0"
+
+    @property
+    def num_actions(self) -> int:
+        """Dimensions of an action."""
+        return 1
+
+    def action_space(self, params=None) -> spaces.Box:
+        """Box of ``[1]`` in [-2, 2]."""
+        return spaces.Box(-2.0, 2.0, (1,), jnp.float32)
+
+    def reset_env(self, key, params):
+        """An observation ``[1]`` that says nothing, and state."""
+        return jnp.ones(1), EnvState(time=jnp.int32(0))
+
+    def payoff(self, action: jax.Array, params) -> jax.Array:
+        """The reward of actions ``[...]``, clipped into the box."""
+        action = jnp.clip(action, -2.0, 2.0)
+        return sum(jnp.exp(-jnp.square(action - mode) / params.width) for mode in (-1.0, 1.0))
+
+    def step_env(self, key, state: Any, action, params):
+        """The same observation, state, reward, termination and an empty info."""
+        reward = self.payoff(jnp.reshape(action, ()), params)
         return jnp.ones(1), EnvState(time=state.time + 1), reward, jnp.bool_(True), {}
 
     def is_terminated(self, state: Any, params):

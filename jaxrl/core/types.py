@@ -136,8 +136,8 @@ class Policy(NamedTuple):
     kl: Callable[[PyTree, PyTree], jax.Array] | None = None
     """``(outputs, others) -> [...]``: the divergence KL(outputs, others), expected under the first"""
     fit_loss: Callable[..., jax.Array] | None = None
-    """``(params, obs, action, key, weights=None, slow=None) -> loss`` of imitating actions; ``weights`` are of rows,
-    ``slow`` are parameters that follow slowly"""
+    """``(params, obs, action, key, weights=None, slow=None, eps=None) -> loss`` of imitating actions; ``weights`` are
+    of rows, ``slow`` are parameters that follow slowly, ``eps`` is the noise that each action is to be made of"""
     steered: Callable[..., "Policy"] | None = None
     """``(change) -> Policy``: a policy that makes actions of noise step by step, with ``change(denoisers)`` in place of
     its own denoisers, ``(params, obs) -> denoiser``; None for all others"""

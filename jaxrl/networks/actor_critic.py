@@ -1,5 +1,6 @@
 """An actor and a critic, on one torso or on two."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -39,6 +40,45 @@ class ActorCritic(nn.Module):
 
     def critic(self, obs: jax.Array) -> jax.Array:
         return self.critic_head(self.critic_torso(obs))[..., 0]
+
+    def __call__(self, obs: jax.Array):
+        return self.actor(obs), self.critic(obs)
+
+
+class EncoderCritic(nn.Module):
+    """A Gaussian whose spread depends on the state, and a value, each on a torso of its own.
+
+    Attributes:
+        actor_torso, critic_torso: make them.
+        size: of an action, ``D``.
+        prior: start from N(0, I) in every state, exactly, instead of from a spread near ``softplus(0) = 0.69``.
+    """
+
+    actor_torso: Callable[[], nn.Module]
+    critic_torso: Callable[[], nn.Module]
+    size: int
+    prior: bool = False
+
+    least, greatest = 1e-3, 10.0
+    """standard deviation, the first as an offset too"""
+
+    def setup(self):
+        self.of_actor, self.of_critic = self.actor_torso(), self.critic_torso()
+        kernel = nn.initializers.zeros if self.prior else orthogonal(0.01)
+        raw = math.log(math.expm1(1 - self.least)) if self.prior else 0.0
+        self.mean = nn.Dense(self.size, kernel_init=kernel)
+        self.spread = nn.Dense(self.size, kernel_init=kernel, bias_init=nn.initializers.constant(raw))
+        self.value = nn.Dense(1, kernel_init=orthogonal(1.0))
+
+    def actor(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log standard deviation, ``[..., D]`` each."""
+        features = self.of_actor(obs)
+        deviation = jax.nn.softplus(self.spread(features)) + self.least
+        return self.mean(features), jnp.log(jnp.clip(deviation, self.least, self.greatest))
+
+    def critic(self, obs: jax.Array) -> jax.Array:
+        """``[...]``."""
+        return self.value(self.of_critic(obs))[..., 0]
 
     def __call__(self, obs: jax.Array):
         return self.actor(obs), self.critic(obs)

@@ -112,14 +112,15 @@ class Process(NamedTuple):
 
     denoise: Callable[[Callable[[jax.Array, jax.Array], jax.Array], jax.Array, Level], Denoised]
     """``(network(x, time) -> outputs, x, level) -> Denoised``"""
-    error: Callable[[Denoiser, Denoiser, PyTree, jax.Array, Key], jax.Array]
+    error: Callable[..., jax.Array]
     """``(denoiser, slow, obs, action[..., D], key) -> [..., D]``, whose squares training makes small; ``slow`` is the
-    denoiser with parameters that training does not move"""
+    denoiser with parameters that training does not move. That of ``noised_error`` takes ``eps[..., D]`` too, instead of
+    drawing it"""
 
 
 def noised_error(
     draw: Callable[[Key, tuple[int, ...]], Level], difference: Callable[[Denoised, Denoised, Level], jax.Array]
-) -> Callable[[Denoiser, Denoiser, PyTree, jax.Array, Key], jax.Array]:
+) -> Callable[..., jax.Array]:
     """``Process.error`` of a network that sees actions noised at random.
 
     Args:
@@ -127,11 +128,11 @@ def noised_error(
         difference: ``(found, true, level) -> [..., D]``.
     """
 
-    def error(denoiser, slow, obs, action, key):
+    def error(denoiser, slow, obs, action, key, eps=None):
         del slow, obs
         level_key, noise_key = jax.random.split(key)
         level = draw(level_key, action.shape[:-1])
-        true = Denoised(action, jax.random.normal(noise_key, action.shape))
+        true = Denoised(action, jax.random.normal(noise_key, action.shape) if eps is None else eps)
         return difference(denoiser(level.noised(*true), level), true, level)
 
     return error
@@ -173,9 +174,10 @@ def generative(
     """Actions ``[..., size]`` that ``sampler`` makes of noise with a network trained by ``fit_loss``; unbounded.
 
     ``fit_loss`` is the mean over rows of ``weights`` times the squared error, over the action's dimensions summed or
-    averaged; its ``slow`` is for consistency models. Samples have the log-probability that ``likelihood`` finds, at the
-    price of more calls of the network, and without one 0, as those of deterministic policies do; then actions have no
-    ``log_prob``. The entropy is a one-sample estimate. The mode is what becomes of noise that is 0 throughout.
+    averaged; its ``slow`` is for consistency models, its ``eps`` for all others. Samples have the log-probability that
+    ``likelihood`` finds, at the price of more calls of the network, and without one 0, as those of deterministic
+    policies do; then actions have no ``log_prob``. The entropy is a one-sample estimate. The mode is what becomes of
+    noise that is 0 throughout.
 
     ``steered(change)`` is this policy with the denoisers that ``change`` makes of its own.
 
@@ -189,13 +191,13 @@ def generative(
     def noise(key, shape):
         return jax.random.normal(key, (*shape, sampler.draws, size))
 
-    def fit_loss(params, obs, action, key, weights=None, slow=None):
+    def fit_loss(params, obs, action, key, weights=None, slow=None, eps=None):
         fixed = jax.lax.stop_gradient(params if slow is None else slow)
-        trained = own
+        trained, given = own, {} if eps is None else {"eps": eps}
         if dropping:
             key, drop_key = jax.random.split(key)
             trained = denoisers_of(functools.partial(network, key=drop_key), process)
-        error = process.error(trained(params, obs), own(fixed, obs), obs, action, key)
+        error = process.error(trained(params, obs), own(fixed, obs), obs, action, key, **given)
         each = (jnp.sum if reduce == "sum" else jnp.mean)(jnp.square(error), axis=-1)
         return jnp.mean(each if weights is None else weights * each)
 

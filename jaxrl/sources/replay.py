@@ -240,6 +240,20 @@ def replay(
     return Source(init, next_batch, source.steps)
 
 
+def forgotten(state: ReplayState, when: jax.Array) -> ReplayState:
+    """A buffer of which nothing that was written is drawn any more, where ``when`` holds; it costs no copy.
+
+    Args:
+        when: ``[]``, bool, the same for all members.
+
+    Raises:
+        TypeError: for a prioritised buffer, whose priorities are not forgotten.
+    """
+    if state.weights is not None:
+        raise TypeError("a prioritised buffer cannot forget")
+    return state._replace(calls=Shared(jnp.where(when, 0, state.calls.value)))
+
+
 def stored_per_step(batch: Any) -> dict[str, PyTree]:
     """What a transition has beside its observations."""
     return {name: getattr(batch, name) for name in ("action", "reward", "discount", "cut", "extras")}

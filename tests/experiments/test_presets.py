@@ -24,6 +24,8 @@ def test_all_are_there():
     assert preset_names("pqn") == ["pqn/CartPole-v1"]
     goals = "control/multi-goal-v0"
     assert preset_names("sac") == ["sac/Pendulum-v1", "sac/Reacher-misc", "sac/brax", f"sac/{goals}", "sac/playground"]
+    assert preset_names("gorl") == ["gorl/Pendulum-v1", "gorl/brax"]
+    assert preset_names("gorl-sac") == ["gorl-sac/Pendulum-v1"]
     assert preset_names("pmoe") == ["pmoe/Pendulum-v1", "pmoe/brax", f"pmoe/{goals}"]
     assert preset_names("td3") == ["td3/Pendulum-v1", "td3/brax", "td3/playground"]
     assert preset_names("soft-mdpo") == ["soft-mdpo/Pendulum-v1", "soft-mdpo/brax"]
