@@ -10,13 +10,13 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
+from jaxrl.algorithms.off_policy import INFINITY, OffPolicy, mean_of
 from jaxrl.core.alternate import Term, alternate, silent
 from jaxrl.core.chain import chain
 from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import acting, descend
-from jaxrl.core.types import Algorithm, Average, Learner, Policy, Transition
+from jaxrl.core.types import Algorithm, Learner, Policy, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.value import squared_error
 from jaxrl.networks.control import Actor
@@ -26,8 +26,8 @@ from jaxrl.policies.bases import gaussian, squash
 from jaxrl.policies.control import Critics, check_bounded, critics
 from jaxrl.policies.denoising import generative
 from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
-from jaxrl.policies.transforms import best, on_part, several, with_edits
-from jaxrl.sources.dataset import load, rows_of
+from jaxrl.policies.transforms import best, edit, on_part, several, with_edits
+from jaxrl.sources.dataset import rows_of
 
 
 class Agent(NamedTuple):
@@ -42,6 +42,8 @@ class Agent(NamedTuple):
     policy: Policy
     """the best, by the critics in its parameters, of actions of the base and of their edits; sends it clipped into the
     box"""
+    bootstrap: Policy
+    """whose actions the critics' targets are the values of: ``policy``, or one edited action of the base"""
 
 
 @struct.dataclass
@@ -67,7 +69,10 @@ class EXPO(OffPolicy):
     num_proposals: int = static(8)
     """Actions of the diffusion that are compared."""
     num_edits: int = static(8)
-    """How many of them are compared edited as well."""
+    """How many of them are compared edited as well; with 0 the best of the diffusion's own is chosen."""
+    best_in_target: bool = static(True)
+    """Bootstrap from the best candidate too; else from one action of the diffusion, edited if any are, and candidates
+    are only compared to act."""
     target_critics: int = static(2)
     """Critics of the random subset whose least value counts."""
     diffusion_steps: int = static(10)
@@ -78,8 +83,6 @@ class EXPO(OffPolicy):
     """Residual blocks of the diffusion's network."""
     decay_updates: int = static(3_000_000)
     """Steps over which the step sizes of diffusion and edits fall to 0, as a cosine."""
-    prior: str | None = static(None)
-    """Folder of a data set to learn from as well; see jaxrl.sources.dataset."""
     pretraining: int = static(0)
     """Steps of the diffusion on the prior data before anything else is done."""
     num_critics: int = static(10)
@@ -110,10 +113,6 @@ class EXPO(OffPolicy):
         )
         if self.prior is None and self.pretraining:
             raise InvalidArgument("pretraining", self.pretraining, "must be 0 without prior data")
-        if self.prior is not None:
-            if self.batch_size % 2:
-                raise InvalidArgument("batch_size", self.batch_size, "must be even, for half of it to be prior data")
-            load(self.prior, env)
         if self.target_entropy is not None:
             most = env.action_space(env_params).shape[0] * np.log(2 * np.asarray(self.edit_width))
             if not (np.asarray(self.target_entropy) < most).all():
@@ -130,9 +129,8 @@ class EXPO(OffPolicy):
         """
         del updates
         env_params = env.default_params if env_params is None else env_params
-        prior = None if self.prior is None else load(self.prior, env).transitions
-        learner = self.learner(self.agent(env, env_params), env, env_params, prior)
-        return self.from_replay(learner, env, env_params, prior)
+        learner = self.learner(self.agent(env, env_params), env, env_params, self.prior_data(env))
+        return self.from_replay(learner, env, env_params)
 
     def agent(self, env: Environment, env_params: Any) -> Agent:
         """Policies and critics that fit an environment."""
@@ -177,7 +175,8 @@ class EXPO(OffPolicy):
         policy = policy._replace(
             decode=lambda action, *where: jnp.clip((low + high) / 2 + (high - low) / 2 * action, low, high)
         )
-        return Agent(based, editor, critic, policy)
+        one = edit(editor)(based) if self.num_edits else based
+        return Agent(based, editor, critic, policy, policy if self.best_in_target else one)
 
     def least(self, critic: Critics, params: Any, obs: Any, action: Any, uniform: jax.Array) -> jax.Array:
         """``[R]``: the least value of the critics with the least of ``uniform[C]``, as many as ``target_critics``."""
@@ -208,7 +207,7 @@ class EXPO(OffPolicy):
             next_obs, rows = transition.next_obs, transition.reward.shape
             # The diffusion that learns, not the copy that acts, and the slow critics.
             with_slow = params | {"critics": target}
-            action_t, _ = agent.policy.sample(with_slow, next_obs, agent.policy.noise(act_key, rows))
+            action_t, _ = agent.bootstrap.sample(with_slow, next_obs, agent.bootstrap.noise(act_key, rows))
             uniform = jax.random.uniform(subset_key, (self.num_critics,))
             q_t = self.least(agent.critics, target, next_obs, action_t, uniform)
             target_tm1 = jax.lax.stop_gradient(transition.reward + self.gamma * transition.discount * q_t)
@@ -232,9 +231,7 @@ class EXPO(OffPolicy):
 
         def temperature_loss(params, batch, key, earlier):
             del batch, key
-            measured = earlier["entropy"]
-            entropy = measured.total if isinstance(measured, Average) else measured
-            temperature = jnp.exp(params["temperature"])
+            entropy, temperature = mean_of(earlier["entropy"]), jnp.exp(params["temperature"])
             goal = self.entropy_goal(space.shape[0])
             return temperature * (jax.lax.stop_gradient(entropy) - goal), {"temperature": temperature}
 

@@ -91,7 +91,9 @@ class Denoiser(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, time: jax.Array, obs: jax.Array) -> jax.Array:
         lead = x.shape[:-1]
-        time = self.time_features()(jnp.broadcast_to(time, (*lead, 1)).astype(jnp.float32)).astype(x.dtype)
+        # One time for all rows, as a sampler's step has, is looked at once.
+        features = self.time_features()(jnp.atleast_1d(time).astype(jnp.float32)).astype(x.dtype)
+        time = jnp.broadcast_to(features, (*lead, features.shape[-1]))
         obs = obs.reshape(*obs.shape[: obs.ndim - self.rank], -1).astype(x.dtype)
         obs = jnp.broadcast_to(obs, (*lead, obs.shape[-1]))
         features = self.torso()(jnp.concatenate([x, time, obs], axis=-1))
