@@ -20,12 +20,12 @@ MARGIN = 0.1
 """of success rates: what counts as better without disjoint intervals, and how far the first steps may fall"""
 SHARED = {
     "reward_offset": -1.0, "num_critics": 4, "target_critics": 1, "layer_norm": True, "hidden_sizes": (64, 64),
-    "batch_size": 128, "update_to_data": 1.0, "actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3,
+    "batch_size": 64, "update_to_data": 1.0, "actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3,
     "temperature_learning_rate": 3e-3,
 }  # fmt: skip
 """by all, prior data beside"""
 OWN = {
-    "num_proposals": 4, "num_edits": 4, "edit_width": 0.2, "base_width": 64, "base_blocks": 1,
+    "num_proposals": 4, "num_edits": 4, "edit_width": 0.2, "base_width": 32, "base_blocks": 1,
     "base_learning_rate": 1e-3, "learning_starts": 0,
 }  # fmt: skip
 """by EXPO and its variants"""
@@ -79,31 +79,34 @@ def maze(
         for name, config in configs(prior, pretraining).items():
             long = 1 if name == "imitation" else steps
             how = {"evaluate_every": every, "evaluation_episodes": episodes, "sinks": [Progress()]}
-            curves[name] = train(config, ENV, seeds=seeds, steps=long, **how).metrics["evaluation_return"]
+            curves[name] = train(config, ENV, seeds=seeds, steps=long, **how).metrics
     yield from rows(curves, steps)
 
 
-def rows(curves: dict[str, np.ndarray], steps: int) -> Iterable[Row]:
-    """The rows of success rates ``[seeds, evaluations]``, evenly spaced over the steps; one of the imitation."""
-    ours, imitated = curves["EXPO"], float(interquartile_interval(curves["imitation"][:, -1]).value)
+def rows(curves: dict[str, dict[str, np.ndarray]], steps: int) -> Iterable[Row]:
+    """The rows of metrics ``[seeds, evaluations]``, evenly spaced over the steps; of the imitation one evaluation."""
 
-    def at(share: float, curve: np.ndarray) -> np.ndarray:
+    def at(share: float, name: str, metric: str) -> np.ndarray:
+        curve = curves[name][f"evaluation_{metric}"]
         return curve[:, max(1, round(share * curve.shape[1])) - 1]
 
-    where = f"{ENV} at a CPU's sizes, {steps:,} steps"
-    for name in curves:
-        if name not in ("EXPO", "imitation"):
-            yield better(f"{where}: success at a quarter, EXPO beside {name}", at(0.25, ours), at(0.25, curves[name]))
-    bound = imitated - MARGIN
-    yield at_least(f"{where}: success at a tenth, beside the imitation's less {MARGIN}", at(0.1, ours), bound, "claim")
-    for name in curves:
-        if name not in ("EXPO", "imitation"):
-            yield better(f"{where}: success at the end, EXPO beside {name}", at(1.0, ours), at(1.0, curves[name]))
+    where, others = f"{ENV} at a CPU's sizes, {steps:,} steps", [name for name in curves if name != "EXPO"]
+    rivals = [name for name in others if name != "imitation"]
+    for name in rivals:
+        of = (at(0.25, one, "return") for one in ("EXPO", name))
+        yield better(f"{where}: success at a quarter, EXPO beside {name}", *of, MARGIN)
+    bound = float(interquartile_interval(at(1.0, "imitation", "return")).value) - MARGIN
+    name = f"{where}: success at a tenth, beside the imitation's less {MARGIN}"
+    yield at_least(name, at(0.1, "EXPO", "return"), bound, "claim")
+    for share, when in ((0.25, "a quarter"), (1.0, "the end")):
+        for name in others:
+            of = (-at(share, one, "length") for one in ("EXPO", name))
+            yield better(f"{where}: minus the steps of an episode at {when}, EXPO beside {name}", *of)
 
 
-def better(name: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
-    """A success rate that must be greater by ``MARGIN``, or have a 90% interval above the other's."""
+def better(name: str, ours: np.ndarray, theirs: np.ndarray, margin: float = float("inf")) -> Row:
+    """What must be greater by ``margin``, or have a 90% interval above the other's."""
     narrow, other = (interquartile_interval(each, confidence=0.9) for each in (ours, theirs))
-    apart = narrow.value - other.value >= MARGIN or narrow.low > other.high
+    apart = narrow.value - other.value >= margin or narrow.low > other.high
     estimate, reference = interquartile_interval(ours), beside(interquartile_interval(theirs), len(theirs))
     return Row(name, *estimate, len(ours), reference, "claim", "holds" if apart else "falls short")
