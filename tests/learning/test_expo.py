@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.reproduce import expo as known
+from experiments.reproduce import expo_maze
 from jaxrl import EXPO, InvalidArgument, make, train
 from jaxrl.core.combine import WithTarget
 from jaxrl.core.types import Transition
@@ -59,10 +60,11 @@ def parts(state):
     return learner.inner.inner.params, learner.target, learner.inner.target
 
 
+@pytest.mark.slow
 def test_an_action_and_edits_towards_it(mesh_of):
     """All seeds choose actions around the target, closer to it than the diffusion's, and edits lead to it."""
     env, seeds = make("probe/target-v0"), range(1000, 1004)
-    result = train(LEARNS, env, seeds=seeds, updates=400, evaluate_every=0, mesh=mesh_of(1), tile=len(seeds))
+    result = train(LEARNS, env, seeds=seeds, updates=500, evaluate_every=0, mesh=mesh_of(1), tile=len(seeds))
     algorithm, agent = LEARNS.make(env), LEARNS.agent(env, env.default_params)
     obs, edited = jnp.ones((256, 1)), jnp.array([[-0.1], [1.0]])
 
@@ -178,3 +180,19 @@ def test_data_of_another_environment(prior):
         EXPO(**SMALL | {"batch_size": 5}, prior=prior).check(ENV, PARAMS)
     with pytest.raises(InvalidArgument, match="continuous"):
         EXPO(**SMALL).check(make("CartPole-v1"), make("CartPole-v1").default_params)
+
+
+def test_verdicts_in_the_maze():
+    """Better by a tenth or with intervals apart; at a tenth no further than that below the imitation."""
+    evaluations = 20
+
+    def curve(success, length):
+        return {"evaluation_return": np.full((4, evaluations), success), "evaluation_length": np.full((4, 20), length)}
+
+    curves = {"EXPO": curve(0.9, 30.0), "others": curve(0.75, 40.0), "imitation": curve(0.95, 30.0)}
+    verdicts = [row.verdict for row in expo_maze.rows(curves, 100)]
+    assert verdicts == ["holds", "holds", "holds", "falls short", "holds", "falls short"]
+    curves["EXPO"]["evaluation_return"][:, 1] = 0.8  # the second of twenty
+    assert [row.verdict for row in expo_maze.rows(curves, 100)][1] == "falls short"
+    noisy = np.array([0.7, 0.9, 0.8, 0.8])
+    assert expo_maze.better("", noisy, noisy - 0.05, 0.1).verdict == "falls short"
