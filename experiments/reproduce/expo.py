@@ -43,6 +43,8 @@ class Sizes(Arguments):
     """Environment steps of each seed."""
     pretraining: int = 5_000
     """Gradient steps of the diffusion on the demonstrations alone."""
+    limit: int = expo_maze.LIMIT
+    """Steps of an episode at most: with few more than the 32 that the walker takes, imitating it is not enough."""
     episodes: int = expo_maze.EPISODES
     """Of each seed at each evaluation."""
 
@@ -171,7 +173,7 @@ def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:
         yield part()
     if not arguments.quick:
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-        yield expo_maze.maze(seeds, arguments.steps, arguments.pretraining, arguments.episodes)
+        yield expo_maze.maze(seeds, arguments.steps, arguments.pretraining, arguments.limit, arguments.episodes)
 
 
 if __name__ == "__main__":
