@@ -77,4 +77,4 @@ class TD3(OffPolicy):
         explores = noisy(policy, self.exploration_noise, space.shape[0], space.low, space.high)
         learner = alternate(init, terms, explores)
         learner = with_target(learner, lambda state: state.params, self.target_rate, self.policy_delay)
-        return self.from_replay(learner, env, env_params)
+        return self.algorithm(learner, env, env_params)
