@@ -35,7 +35,7 @@ def features(instance: Instance) -> jax.Array:
 
 
 def check(instance: Instance) -> None:
-    check_distances(instance, symmetric=False)
+    check_distances(instance, symmetric=True)
     check_amounts(instance, "demand", most=check_capacity(instance))
 
 

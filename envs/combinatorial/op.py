@@ -33,7 +33,7 @@ def features(instance: Instance) -> jax.Array:
 
 
 def check(instance: Instance) -> None:
-    check_distances(instance, symmetric=False)
+    check_distances(instance, symmetric=True)
     check_amounts(instance, "prize")
     check_capacity(instance)
     if not np.asarray(fits(instance))[1:-1].any():

@@ -20,7 +20,7 @@ Arrays = dict[str, Any]
 HGS_UNITS = 1000.0
 """of a length of 1 for HGS, which refuses large and small distances"""
 WHOLE = 1_000_000
-"""units of a length for solvers of whole numbers"""
+"""units of the largest cost for solvers of whole numbers"""
 SLACK = 2.5e-6
 """share of the OP's length that solvers are not told of: the process subtracts in 32 bits, and what is feasible in 64
 must be so there"""
@@ -146,35 +146,11 @@ def hygese(arrays: Arrays, seed: int, effort: float) -> Routes:
     return [list(route) for route in hygese.Solver(parameters, verbose=False).solve_cvrp(data).routes]
 
 
-def pyvrp(arrays: Arrays, seed: int, effort: float) -> Routes:
-    """PyVRP's iterated local search for the OP, ``effort`` iterations: one vehicle that need not visit anyone and may
-    drive so far.
+def local_search(arrays: Arrays, seed: int, effort: float) -> Routes:
+    """Our own iterated local search for the OP, ``effort`` perturbations."""
+    from jaxrl.sources.orienteering import search
 
-    The way costs a little, so that the search finds room for more: first with a prize of 0.01 worth a length of 1, then
-    of 10, and the better tour is taken.
-    """
-    import pyvrp
-
-    # Rounded up, a tour that is short enough in whole numbers is short enough.
-    whole = np.ceil(arrays["cost"] * WHOLE - 1e-9).astype(int)
-
-    def best(worth: int) -> Routes:
-        model = pyvrp.Model()
-        places = [model.add_location(0, 0) for _ in whole]
-        depot = model.add_depot(places[0])
-        most = math.floor(arrays["length"] * WHOLE)
-        model.add_vehicle_type(1, start_depot=depot, end_depot=depot, max_distance=most)
-        for place, prize in zip(places[1:], arrays["prize"][1:]):
-            model.add_client(place, prize=round(100 * prize) * worth, required=False)
-        for i, j in np.ndindex(whole.shape):
-            model.add_edge(places[i], places[j], distance=int(whole[i, j]))
-        stop = pyvrp.stop.MaxIterations(round(effort))
-        found = model.solve(stop, seed=seed, display=False, collect_stats=False).best
-        stops = [[s.idx + 1 for s in route.schedule() if s.is_client()] for route in found.routes()]
-        return [route for route in stops if route and found.is_feasible()]
-
-    tried = [best(WHOLE), best(10 * WHOLE)]
-    return max(tried, key=lambda routes: sum(arrays["prize"][route].sum() for route in routes))
+    return [search(arrays["cost"], arrays["prize"], arrays["length"], round(effort), seed).tolist()]
 
 
 def ortools(arrays: Arrays, seed: int, effort: float) -> Routes:
@@ -228,7 +204,7 @@ SOLVERS = {
     "fast-tsp": Solver(fast_tsp, ("tsp",), "fast_tsp", 0.05, "seconds"),
     "elkai": Solver(elkai, ("tsp", "atsp"), "elkai", 10, "runs of LKH"),
     "hygese": Solver(hygese, ("cvrp",), "hygese", 1000, "iterations without a better solution"),
-    "pyvrp": Solver(pyvrp, ("op",), "pyvrp", 1000, "iterations"),
+    "local-search": Solver(local_search, ("op",), "numba", 2000, "perturbations"),
     "ortools": Solver(ortools, ("kp",), "ortools", 1, "(always exact)"),
     "knapsack": Solver(knapsack, ("kp",), None, 1, "(always exact)"),
     "held-karp": Solver(held_karp, ("tsp", "atsp", "cvrp", "op"), None, 1, "(always exact)", MOST_NODES),
