@@ -299,8 +299,8 @@ def write(directory: Path, file: int, instance: Instance, actions: np.ndarray, c
 
 
 def name(path: Any) -> str:
-    """Of a leaf, in a file: ``remaining.valid``, ``nodes.demand``."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    """Of an instance's leaf, in a file: ``instance.remaining.valid``, ``instance.nodes.demand``."""
+    return f"instance.{jax.tree_util.keystr(path, simple=True, separator='.')}"
 
 
 def atomically(path: Path, write: Callable[[Any], Any]) -> None:

@@ -91,7 +91,7 @@ class Tree:
 
     def __init__(self, name, seed=1000):
         self.name, self.problem = name, PROBLEMS[name]
-        self.instance = jax.device_get(jax.jit(tiny(name))(jax.random.key(seed)))
+        self.instance = jax.jit(tiny(name))(jax.random.key(seed))
         self.arrays = arrays_of(name, self.instance)
         self.total = {(): 0.0}  # by prefix
         self.state, self.complete = {}, set()
