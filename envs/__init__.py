@@ -18,6 +18,7 @@ this contract, which `check(env)` tests, for one of your own too:
 - `info` has the same keys at every step.
 """
 
+from jaxrl.envs import combinatorial as _combinatorial
 from jaxrl.envs import control as _control
 from jaxrl.envs import inventory as _inventory
 from jaxrl.envs import probe as _probe
@@ -72,7 +73,9 @@ __all__ = [
 ]
 
 _probe.register_all(register)
-for _env_id, _factory in (_control.CONTROL | _inventory.SETTINGS | _tabular.SETTINGS).items():
+for _env_id, _factory in (
+    _combinatorial.SETTINGS | _control.CONTROL | _inventory.SETTINGS | _tabular.SETTINGS
+).items():
     register(_env_id, _factory)
 for _prefix, _transform in _transforms.TRANSFORMS.items():
     register_transform(_prefix, _transform)

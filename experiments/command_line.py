@@ -244,13 +244,13 @@ def parse_seeds(text: str) -> int | list[int]:
         raise InvalidArgument("seeds", text, "must be a number such as 256 or a list such as 3,7,9") from None
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str], argument: str = "env_settings") -> dict[str, Any]:
     """``["backend=spring", "max_steps_in_episode=200"]`` as a dict; what is no Python literal is text."""
     parsed = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise InvalidArgument("env_settings", setting, "must be key=value, such as backend=spring")
+            raise InvalidArgument(argument, setting, "must be key=value, such as backend=spring")
         try:
             parsed[name.replace("-", "_")] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

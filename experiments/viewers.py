@@ -24,6 +24,7 @@ import numpy as np
 from jaxrl.envs.control import maze
 from PIL import Image, ImageDraw
 
+from experiments.combinatorial_viewer import combinatorial_frames
 from experiments.expert_viewer import expert_map
 from experiments.inventory_viewer import inventory_page
 from experiments.tabular_viewer import tabular_frames
@@ -420,6 +421,8 @@ register("MountainCarContinuous-v0", frames=mountain_car)
 register("*-MinAtar", frames=min_atar, fps=12)
 register("brax/*", page=brax_page)
 register("inventory/*", page=inventory_page)
+register("combinatorial/*", frames=combinatorial_frames, fps=5)
+register("quotient/combinatorial/*", frames=combinatorial_frames, fps=5)
 register("tabular/*", frames=tabular_frames, fps=5)
 register("stock/tabular/*", frames=tabular_frames, fps=5)
 register(lambda request: request.get("algorithm") in ("PMOE", "PMOEPPO"), fragment=expert_map)

@@ -4,10 +4,11 @@ Settings that a transform has are its own, and all others those of the environme
 prefix: it needs a decoder.
 """
 
+from jaxrl.envs.combinatorial.environment import Quotient
 from jaxrl.envs.transforms.latents import DecodeActions, DecodedParams, LatentState
 from jaxrl.envs.transforms.stock import AugmentStock, Stock, StockState, next_stock
 
-TRANSFORMS = {"stock": AugmentStock}
+TRANSFORMS = {"quotient": Quotient, "stock": AugmentStock}
 """transforms by prefix"""
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DecodeActions",
     "DecodedParams",
     "LatentState",
+    "Quotient",
     "Stock",
     "StockState",
     "next_stock",

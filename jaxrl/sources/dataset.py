@@ -163,8 +163,9 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
     return DataSet(card, Transition(*parts), column("episode"))
 
 
-def sampled(transitions: Transition, batch_size: int, batches: int | None = None) -> Source:
-    """Random rows of a data set, with replacement: ``Transition[batch_size, ...]``, or ``[batches, batch_size, ...]``.
+def sampled(transitions: Any, batch_size: int, batches: int | None = None) -> Source:
+    """Random rows of a data set, with replacement: ``Transition[batch_size, ...]``, or ``[batches, batch_size, ...]``;
+    or of any other tree of arrays with a row each, such as an expert's solutions.
 
     A call counts as ``batch_size`` steps a batch: not of an environment, but budgets and learning curves need an axis.
     """
@@ -196,7 +197,7 @@ def with_prior(source: Source, transitions: Transition) -> Source:
     return source._replace(next=next_batch)
 
 
-def rows_of(transitions: Transition, key: jax.Array, shape: tuple[int, ...]) -> Transition:
-    """Random rows, ``[*shape, ...]``."""
-    index = jax.random.randint(key, shape, 0, transitions.reward.shape[0])
+def rows_of(transitions: Any, key: jax.Array, shape: tuple[int, ...]) -> Any:
+    """Random rows of a tree's leaves, ``[*shape, ...]``."""
+    index = jax.random.randint(key, shape, 0, jax.tree.leaves(transitions)[0].shape[0])
     return jax.tree.map(lambda leaf: leaf[index], transitions)

@@ -19,8 +19,10 @@ NOT_HERE = {
 }
 # The limit is part of what these show: the observation holds the share of it that is over.
 LIMIT_IN_OBS = {"DiscountingChain-bsuite"}
-# Inventory networks have a test of their own, with little data; so have tabular ones, which are all of one class.
-GYMNAX = [i for i in gymnax.registered_envs if i not in PROBES and not i.startswith(("inventory/", "tabular/"))]
+# Inventory networks have a test of their own, with little data; so have tabular ones, which are all of one class, and
+# combinatorial ones, with few nodes.
+APART = ("combinatorial/", "inventory/", "tabular/")
+GYMNAX = [i for i in gymnax.registered_envs if i not in PROBES and not i.startswith(APART)]
 JUMANJI = ["jumanji/Snake-v1", "jumanji/TSP-v1", "jumanji/Tetris-v0", "jumanji/Knapsack-v1"]
 SLOW_TO_COMPILE = ("Freeway-MinAtar", "Seaquest-MinAtar")
 BACKENDS = ("spring", "positional", "generalized", "mjx")
