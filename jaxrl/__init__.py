@@ -7,6 +7,7 @@ from jaxrl.devices import use_all_cores
 from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
+    from jaxrl.algorithms.bq import BQ
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.expo import EXPO
     from jaxrl.algorithms.hdpo import HDPO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
+    "BQ": "algorithms.bq",
     "DQN": "algorithms.dqn",
     "EXPO": "algorithms.expo",
     "HDPO": "algorithms.hdpo",
@@ -47,6 +49,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "BQ",
     "DQN",
     "EXPO",
     "HDPO",
