@@ -1,8 +1,7 @@
 """Bisimulation quotienting (Drakulic et al. 2023): construction of solutions learned from solved instances, whose every
 suffix solves the sub-instance that it begins in."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +13,23 @@ from jaxrl.core.combine import iterate, one_of
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Algorithm, Learner, Policy
-from jaxrl.envs.combinatorial.environment import Quotient
-from jaxrl.envs.combinatorial.problem import Problem
+from jaxrl.envs.combinatorial.environment import Construction, Quotient
+from jaxrl.envs.combinatorial.problem import Remaining, Tokens, tokens
 from jaxrl.envs.combinatorial.subproblems import Bucket, batch_of, buckets, drawn_left
 from jaxrl.errors import InvalidArgument
-from jaxrl.networks.construction import ConstructionNetwork
+from jaxrl.networks.construction import ConstructionNetwork, EncodedOnceNetwork
 from jaxrl.policies.bases import categorical
 from jaxrl.policies.construction import Scorer, scorer
 from jaxrl.sources.dataset import sampled
 
 INFINITY = float("inf")
+Process: TypeAlias = Quotient | Construction
 
 
 @struct.dataclass
 class BQ:
-    """Imitates solved instances, in sub-problems of all sizes.
+    """Imitates solved instances, in sub-problems of all sizes: in a quotient of what is left alone, encoded anew at every
+    step; in a direct process, for comparison, of an instance that is encoded once.
 
     How much of a solution is left is drawn for each instance of a batch, from those of one static size; the paper draws
     one number for the batch, whose gradients are more alike.
@@ -59,7 +60,7 @@ class BQ:
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        problem_of(env)
+        process_of(env)
         check_within(self, learning_rate=(0, INFINITY), decay=(0, 1))
         sizes = ("decay_updates", "batch_size", "microbatch_size", "num_sizes", "layers", "width", "heads")
         check_within(self, **dict.fromkeys((*sizes, "hidden_width"), (1, INFINITY)))
@@ -67,7 +68,7 @@ class BQ:
             raise InvalidArgument("heads", self.heads, f"must divide width={self.width}")
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
-        """The algorithm on a quotient such as ``quotient/combinatorial/tsp-v0``.
+        """The algorithm on an environment such as ``quotient/combinatorial/tsp-v0``.
 
         Args:
             env_params: of no use here.
@@ -87,42 +88,63 @@ class BQ:
         """The algorithm that learns from ``(instances[N], actions int32 [N, T])``."""
         return iterate(sampled(labels, self.batch_size), self.learner(env))
 
-    def network(self, problem: Problem) -> Callable[..., Any]:
-        """The module that scores actions."""
-        return ConstructionNetwork(
-            problem.flags, problem.matrix, self.layers, self.width, self.heads, self.hidden_width
-        )
+    def network(self, process: Process) -> Any:
+        """The module that scores actions: of sub-instances, or of a direct process by an instance encoded once."""
+        problem, sizes = process.problem, (self.layers, self.width, self.heads, self.hidden_width)
+        if isinstance(process, Quotient):
+            return ConstructionNetwork(problem.flags, problem.matrix, *sizes)
+        return EncodedOnceNetwork(problem.flags, *sizes)
 
     def scorer(self, env: Environment) -> Scorer:
-        """``(params, instances[R]) -> logits[R, n, flags]``, for ``jaxrl.policies.construction``."""
-        problem = problem_of(env)
-        return scorer(problem, self.network(problem).apply)
+        """``(params, instances[R]) -> logits[R, n, flags]``, for ``jaxrl.policies.construction``. Of a direct process
+        its instances must not be compacted: decode with one size."""
+        process = process_of(env)
+        problem, apply = process.problem, self.network(process).apply
+        if isinstance(process, Quotient):
+            return scorer(problem, apply)
+
+        def of_one(instance):
+            valid = jnp.ones_like(instance.remaining.valid)
+            start = Remaining(valid, jnp.zeros_like(instance.remaining.origin), instance.capacity)
+            left = instance.remaining
+            whole, now = tokens(problem, instance.replace(remaining=start)), tokens(problem, instance)
+            return whole, now.origin, now.allowed, left.budget
+
+        return lambda params, instances: apply(params, *jax.vmap(of_one)(instances))
 
     def policy(self, env: Environment) -> Policy:
         """Categorical over the actions of an observation ``[..., n, C]``."""
-        quotient: Any = quotient_of(env)
-        network = self.network(quotient.problem)
+        process = process_of(env)
+        network = self.network(process)
+
+        def seen(obs):
+            view: Any = process.view(obs)
+            if isinstance(process, Quotient):
+                return (view,)
+            whole = Tokens(view.features, view.present, view.origin, view.destination, view.allowed, None)
+            return whole, view.origin, view.allowed, view.budget
 
         def init(key):
-            space = quotient.observation_space(quotient.default_params)
-            return network.init(key, quotient.view(jnp.zeros(space.shape)))
+            space = process.observation_space(process.default_params)
+            return network.init(key, *seen(jnp.zeros(space.shape)))
 
         def logits(params, obs):
-            found: Any = network.apply(params, quotient.view(obs))
+            found: Any = network.apply(params, *seen(obs))
             return found.reshape(*found.shape[:-2], -1)
 
         return categorical(init, logits)
 
     def learner(self, env: Environment) -> Learner:
         """Cross-entropy to the expert's actions, of batches ``(instances[B], actions int32 [B, T])``."""
-        problem, policy, score = problem_of(env), self.policy(env), self.scorer(env)
+        process, policy, score = process_of(env), self.policy(env), self.scorer(env)
+        problem, whole = process.problem, not isinstance(process, Quotient)
         optimiser = optax.adam(optax.exponential_decay(self.learning_rate, self.decay_updates, self.decay))
 
         def of_size(bucket: Bucket) -> Learner:
             def loss(params, batch, key):
                 left_key, order_key = jax.random.split(key)
                 left = drawn_left(problem, batch[1], left_key, bucket)
-                example = batch_of(problem, *batch, left, order_key, bucket.size)
+                example = batch_of(problem, *batch, left, order_key, None if whole else bucket.size)
                 log_prob = jax.nn.log_softmax(score(params, example.instance).reshape(example.target.shape))
                 taken = jnp.take_along_axis(example.target, jnp.argmax(log_prob, axis=-1)[:, None], axis=-1)
                 value = -jnp.sum(example.target * log_prob, axis=-1).mean()
@@ -130,24 +152,21 @@ class BQ:
 
             return descend(policy.init, loss, optimiser, policy, self.microbatch_size)
 
-        chosen = buckets(problem, quotient_of(env).slots, self.num_sizes)
+        chosen = buckets(problem, process.slots, 1 if whole else self.num_sizes)
         return one_of([of_size(each) for each in chosen], [each.most - each.least + 1 for each in chosen])
 
 
-def quotient_of(env: Any) -> Quotient:
-    """The quotient inside an environment.
+def process_of(env: Any) -> Process:
+    """The process of constructing solutions inside an environment.
 
     Raises:
-        InvalidArgument: if there is none.
+        InvalidArgument: if there is none, or none that a network can be made for.
     """
     inside = env
-    while not isinstance(inside, Quotient):
+    while not isinstance(inside, Process):
         if not hasattr(inside, "env"):
-            raise InvalidArgument("env", env.name, "must be a quotient, such as quotient/combinatorial/tsp-v0")
+            raise InvalidArgument("env", env.name, "must construct solutions, such as quotient/combinatorial/tsp-v0")
         inside = inside.env
+    if isinstance(inside, Construction) and inside.problem.matrix:
+        raise InvalidArgument("env", env.name, "must be a quotient: the direct process needs nodes with coordinates")
     return inside
-
-
-def problem_of(env: Any) -> Problem:
-    """The problem of a quotient; see ``quotient_of``."""
-    return quotient_of(env).problem

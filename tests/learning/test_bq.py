@@ -61,6 +61,25 @@ def test_tours_become_short(solved):
         obs, inner, *_ = jax.vmap(lambda *each: ENV.step_env(None, *each, None))(inner, action)
 
 
+def test_encoded_once(solved):
+    """In the direct process the network that encodes an instance once learns too, and decodes what it acts by."""
+    instances, tours, lengths = solved
+    env, config = make("combinatorial/tsp-v0", nodes=NODES), BQ(learning_rate=3e-3, **SMALL)
+    algorithm = config.imitate(env, part((instances, tours), slice(ROWS)))
+    start = jax.jit(algorithm.init)(jax.random.key(1))
+    run = jax.jit(lambda state: jax.lax.scan(lambda state, _: algorithm.update(state), state, None, 100))
+    state, metrics = run(start)
+    assert metrics["loss"][-10:].mean() < 0.9 * metrics["loss"][:10].mean()
+    held = part(instances, slice(ROWS, ROWS + 4))
+    found = jax.jit(greedy(TSP, config.scorer(env), (NODES + 1,)))(state.learner.params, held)
+    obs, inner = jax.vmap(env.start)(held)
+    act = jax.jit(lambda obs: algorithm.policy(state, obs, jax.random.key(0)))
+    for time in range(NODES - 1):
+        action = act(obs)
+        np.testing.assert_array_equal(action, found[:, time])
+        obs, inner, *_ = jax.vmap(lambda *each: env.step_env(None, *each, None))(inner, action)
+
+
 def test_sizes_share_one_state(solved):
     """Updates of several static sizes: one at a time, of finite losses."""
     instances, tours, _ = solved
@@ -77,7 +96,7 @@ def test_sizes_share_one_state(solved):
 @pytest.mark.parametrize(
     ("argument", "env", "settings"),
     [
-        ("env", "combinatorial/tsp-v0", {}),
+        ("env", "combinatorial/atsp-v0", {}),
         ("env", "CartPole-v1", {}),
         ("heads", "quotient/combinatorial/tsp-v0", {"heads": 7}),
         ("layers", "quotient/combinatorial/tsp-v0", {"layers": 0}),
