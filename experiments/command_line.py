@@ -22,6 +22,7 @@ import tyro
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {
+    "bq": "jaxrl.algorithms.bq:BQ",
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "expo": "jaxrl.algorithms.expo:EXPO",
     "hdpo": "jaxrl.algorithms.hdpo:HDPO",

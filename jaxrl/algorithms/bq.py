@@ -21,6 +21,7 @@ from jaxrl.networks.construction import ConstructionNetwork, EncodedOnceNetwork
 from jaxrl.policies.bases import categorical
 from jaxrl.policies.construction import Scorer, scorer
 from jaxrl.sources.dataset import sampled
+from jaxrl.sources.expert import Solved, load_labels
 
 INFINITY = float("inf")
 Process: TypeAlias = Quotient | Construction
@@ -77,16 +78,19 @@ class BQ:
         Raises:
             InvalidArgument: without labels, or with those of another problem or size.
         """
-        from jaxrl.sources.expert import load
-
         del env_params, updates
         if self.labels is None:
-            raise InvalidArgument("labels", self.labels, "must be a folder of solved instances")
-        return self.imitate(env, load(self.labels, env))
+            raise InvalidArgument("labels", None, "must be a folder of solved instances, see experiments.label")
+        process, labels = process_of(env), load_labels(self.labels)
+        found, slots = labels.card.problem, labels.solved.instance.remaining.valid.shape[1]
+        if (found, slots) != (process.problem.name, process.slots):
+            allowed = f"must be of {process.problem.name} with {process.slots} slots, not of {found} with {slots}"
+            raise InvalidArgument("labels", self.labels, allowed)
+        return self.imitate(env, labels.solved)
 
-    def imitate(self, env: Environment, labels: tuple[Any, jax.Array]) -> Algorithm:
-        """The algorithm that learns from ``(instances[N], actions int32 [N, T])``."""
-        return iterate(sampled(labels, self.batch_size), self.learner(env))
+    def imitate(self, env: Environment, solved: Solved) -> Algorithm:
+        """The algorithm that learns from solved instances ``[N]``."""
+        return iterate(sampled(solved, self.batch_size), self.learner(env))
 
     def network(self, process: Process) -> Any:
         """The module that scores actions: of sub-instances, or of a direct process by an instance encoded once."""
@@ -135,15 +139,15 @@ class BQ:
         return categorical(init, logits)
 
     def learner(self, env: Environment) -> Learner:
-        """Cross-entropy to the expert's actions, of batches ``(instances[B], actions int32 [B, T])``."""
+        """Cross-entropy to the expert's actions, of batches ``Solved[B]``."""
         process, policy, score = process_of(env), self.policy(env), self.scorer(env)
         problem, whole = process.problem, not isinstance(process, Quotient)
         optimiser = optax.adam(optax.exponential_decay(self.learning_rate, self.decay_updates, self.decay))
 
         def of_size(bucket: Bucket) -> Learner:
-            def loss(params, batch, key):
+            def loss(params, batch: Solved, key):
                 left_key, order_key = jax.random.split(key)
-                left = drawn_left(problem, batch[1], left_key, bucket)
+                left = drawn_left(problem, batch.actions, left_key, bucket)
                 example = batch_of(problem, *batch, left, order_key, None if whole else bucket.size)
                 log_prob = jax.nn.log_softmax(score(params, example.instance).reshape(example.target.shape))
                 taken = jnp.take_along_axis(example.target, jnp.argmax(log_prob, axis=-1)[:, None], axis=-1)

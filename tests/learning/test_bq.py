@@ -9,6 +9,7 @@ from jaxrl.envs.combinatorial.exact import best_tour
 
 from jaxrl import BQ, InvalidArgument, make
 from jaxrl.policies.construction import greedy
+from jaxrl.sources.expert import Solved, label, request
 
 NODES, ROWS, HELD = 6, 512, 128
 SMALL = {"layers": 2, "width": 16, "heads": 2, "hidden_width": 32, "num_sizes": 1, "batch_size": 128}
@@ -37,7 +38,7 @@ def test_tours_become_short(solved):
     the start; acting in the environment by the observation comes to the same tours."""
     instances, tours, lengths = solved
     config = BQ(learning_rate=3e-3, **SMALL)
-    algorithm = config.imitate(ENV, part((instances, tours), slice(ROWS)))
+    algorithm = config.imitate(ENV, Solved(*part((instances, tours), slice(ROWS))))
     init = jax.jit(algorithm.init)
     run = jax.jit(lambda state: jax.lax.scan(lambda state, _: algorithm.update(state), state, None, 200))
     start = init(jax.random.key(1))
@@ -65,7 +66,7 @@ def test_encoded_once(solved):
     """In the direct process the network that encodes an instance once learns too, and decodes what it acts by."""
     instances, tours, lengths = solved
     env, config = make("combinatorial/tsp-v0", nodes=NODES), BQ(learning_rate=3e-3, **SMALL)
-    algorithm = config.imitate(env, part((instances, tours), slice(ROWS)))
+    algorithm = config.imitate(env, Solved(*part((instances, tours), slice(ROWS))))
     start = jax.jit(algorithm.init)(jax.random.key(1))
     run = jax.jit(lambda state: jax.lax.scan(lambda state, _: algorithm.update(state), state, None, 100))
     state, metrics = run(start)
@@ -84,7 +85,7 @@ def test_sizes_share_one_state(solved):
     """Updates of several static sizes: one at a time, of finite losses."""
     instances, tours, _ = solved
     config = BQ(**SMALL | {"num_sizes": 3, "layers": 1})
-    algorithm = config.imitate(ENV, part((instances, tours), slice(ROWS)))
+    algorithm = config.imitate(ENV, Solved(*part((instances, tours), slice(ROWS))))
     update = jax.jit(algorithm.update)
     state = algorithm.init(jax.random.key(0))
     for _ in range(4):
@@ -110,6 +111,14 @@ def test_what_cannot_be(argument, env, settings):
     assert error.value.argument == argument
 
 
-def test_no_labels():
+def test_labels_on_disk(tmp_path):
+    """They are learned from in an environment of their problem and size, and refused in others."""
+    labels = label(tmp_path / "labels", request("tsp", {"nodes": NODES}, solver="held-karp"), 8, workers=0)
+    assert len(labels.cost) == 8
+    config = BQ(**SMALL, labels=str(tmp_path / "labels"))
+    config.make(ENV)
+    for env in (make("quotient/combinatorial/tsp-v0", nodes=5), make("quotient/combinatorial/kp-v0", nodes=NODES + 1)):
+        with pytest.raises(InvalidArgument, match="labels"):
+            config.make(env)
     with pytest.raises(InvalidArgument, match="labels"):
         BQ(**SMALL).make(ENV)
