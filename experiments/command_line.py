@@ -24,6 +24,7 @@ from jaxrl.errors import InvalidArgument, UserError, unknown
 ALGORITHMS = {
     "dppo": "jaxrl.algorithms.dppo:DPPO",
     "dql": "jaxrl.algorithms.dql:DQL",
+    "bq": "jaxrl.algorithms.bq:BQ",
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "expo": "jaxrl.algorithms.expo:EXPO",
     "fpo": "jaxrl.algorithms.fpo:FPO",

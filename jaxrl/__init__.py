@@ -9,6 +9,7 @@ from jaxrl.errors import InvalidArgument, UserError
 if TYPE_CHECKING:
     from jaxrl.algorithms.dppo import DPPO
     from jaxrl.algorithms.dql import DQL
+    from jaxrl.algorithms.bq import BQ
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.expo import EXPO
     from jaxrl.algorithms.fpo import FPO
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "DPPO": "algorithms.dppo",
     "DQL": "algorithms.dql",
+    "BQ": "algorithms.bq",
     "DQN": "algorithms.dqn",
     "EXPO": "algorithms.expo",
     "FPO": "algorithms.fpo",
@@ -64,6 +66,7 @@ _LAZY = {
 __all__ = [
     "DPPO",
     "DQL",
+    "BQ",
     "DQN",
     "EXPO",
     "FPO",

@@ -4,7 +4,7 @@ Each states its law; ``tests/core/test_combine.py`` tests them.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -223,6 +223,36 @@ def every(learner: Learner, period: int) -> Learner:
         return CountedState(Shared((calls + 1) % period), inner), metrics
 
     return on_inner(learner, init, update)
+
+
+def one_of(learners: Sequence[Learner], weights: Sequence[float]) -> Learner:
+    """Updates with one of several learners of one kind of state, drawn anew at every call in proportion to ``weights``:
+    programs for batches of several sizes, say.
+
+    The draws are of the counter of calls, ``Shared`` by all members, so that under ``vmap`` one learner runs and not
+    all.
+
+    Laws: of one learner it is that learner; init, behaviour and policy are the first one's.
+
+    Raises:
+        InvalidArgument: unless there are as many weights as learners, positive ones.
+    """
+    if len(weights) != len(learners) or not all(weight > 0 for weight in weights):
+        raise InvalidArgument("weights", weights, f"must be positive, one for each of the {len(learners)} learners")
+    if len(learners) == 1:
+        return learners[0]
+    logits = jnp.log(jnp.asarray(weights, jnp.float32))
+
+    def init(key):
+        return CountedState(Shared(jnp.int32(0)), learners[0].init(key))
+
+    def update(state, batch, key):
+        calls = state.calls.value
+        chosen = jax.random.categorical(jax.random.fold_in(jax.random.key(0), calls), logits)
+        inner, metrics = jax.lax.switch(chosen, [each.update for each in learners], state.inner, batch, key)
+        return CountedState(Shared(calls + 1), inner), metrics
+
+    return on_inner(learners[0], init, update)
 
 
 def as_averages(metrics: Metrics) -> dict[str, Average]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.types import Source, Transition
+from jaxrl.core.types import PyTree, Source, Transition
 from jaxrl.errors import InvalidArgument
 
 TABLE, CARD = "transitions.parquet", "card.json"
@@ -163,21 +163,21 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
     return DataSet(card, Transition(*parts), column("episode"))
 
 
-def sampled(transitions: Any, batch_size: int, batches: int | None = None) -> Source:
-    """Random rows of a data set, with replacement: ``Transition[batch_size, ...]``, or ``[batches, batch_size, ...]``;
-    or of any other tree of arrays with a row each, such as an expert's solutions.
+def sampled(rows: PyTree, batch_size: int, batches: int | None = None) -> Source:
+    """Random rows of data, such as a ``Transition`` or labelled instances, with replacement: ``[batch_size, ...]``, or
+    ``[batches, batch_size, ...]``.
 
     A call counts as ``batch_size`` steps a batch: not of an environment, but budgets and learning curves need an axis.
     """
     for name, size in (("batch_size", batch_size), ("batches", 1 if batches is None else batches)):
         if size < 1:
             raise InvalidArgument(name, size, "must be at least 1")
-    transitions = jax.tree.map(jnp.asarray, transitions)
+    rows = jax.tree.map(jnp.asarray, rows)
     shape = (batch_size,) if batches is None else (batches, batch_size)
 
     def next_batch(state, behaviour, key):
         del behaviour
-        return state, rows_of(transitions, key, shape), {}
+        return state, rows_of(rows, key, shape), {}
 
     return Source(lambda key: (), next_batch, batch_size * (batches or 1))
 
@@ -197,7 +197,7 @@ def with_prior(source: Source, transitions: Transition) -> Source:
     return source._replace(next=next_batch)
 
 
-def rows_of(transitions: Any, key: jax.Array, shape: tuple[int, ...]) -> Any:
-    """Random rows of a tree's leaves, ``[*shape, ...]``."""
-    index = jax.random.randint(key, shape, 0, jax.tree.leaves(transitions)[0].shape[0])
-    return jax.tree.map(lambda leaf: leaf[index], transitions)
+def rows_of(rows: PyTree, key: jax.Array, shape: tuple[int, ...]) -> Any:
+    """Random rows, ``[*shape, ...]``."""
+    index = jax.random.randint(key, shape, 0, jax.tree.leaves(rows)[0].shape[0])
+    return jax.tree.map(lambda leaf: leaf[index], rows)

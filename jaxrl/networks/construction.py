@@ -1,0 +1,136 @@
+"""Networks that score what a solution may be continued with, of the tokens of a combinatorial sub-instance."""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxrl.envs.combinatorial.problem import Tokens
+from jaxrl.networks.attention import SetTransformer, xavier
+from jaxrl.networks.initialisers import dot_general
+
+IMPOSSIBLE = -1e9
+"""the logit of an action that is not allowed: finite, so that its gradient is 0 and not NaN"""
+
+
+dense = partial(nn.Dense, kernel_init=xavier, dot_general=dot_general)
+
+
+class CostEmbedding(nn.Module):
+    """Embeddings of nodes that are known by the costs between them: ``[..., n, F], [..., n, n], [..., n]`` to
+    ``[..., n, width]``.
+
+    Each layer adds to a node what it hears of the others, weighed by a softmax of minus the cost of going there, and
+    by one of minus the cost of coming from there. Costs are counted in their mean. (The authors' layer was not
+    published.)
+    """
+
+    width: int
+    layers: int = 2
+
+    @nn.compact
+    def __call__(self, features: jax.Array, cost: jax.Array, valid: jax.Array) -> jax.Array:
+        pairs = valid[..., :, None] & valid[..., None, :] & ~jnp.eye(valid.shape[-1], dtype=bool)
+        count = jnp.maximum(pairs.sum(axis=(-2, -1), keepdims=True), 1)
+        mean = jnp.sum(jnp.where(pairs, cost, 0), axis=(-2, -1), keepdims=True) / count
+        cost = cost / jnp.maximum(mean, 1e-9)
+        sharpness = self.param("sharpness", nn.initializers.constant(4.0), (2,))
+        x = dense(self.width)(features)
+        for _ in range(self.layers):
+            heard = [x]
+            for scale, there in zip(sharpness, (cost, jnp.swapaxes(cost, -2, -1))):
+                weights = jax.nn.softmax(jnp.where(pairs, -scale * there, IMPOSSIBLE), axis=-1)
+                nearest = jnp.min(jnp.where(pairs, there, jnp.inf), axis=-1, keepdims=True)
+                heard += [weights @ x, jnp.where(jnp.isfinite(nearest), nearest, 0.0)]
+            hidden = dense(self.width)(jnp.concatenate(heard, axis=-1))
+            x = x + nn.relu(hidden)
+        return x
+
+
+class ConstructionNetwork(nn.Module):
+    """One logit for each action of a sub-instance, which is encoded anew at every step (Drakulic et al. 2023): tokens
+    with any leading axes to ``[..., n, flags]``.
+
+    Embeddings of the nodes, a learned vector added to that of the origin and one to that of the destination, a
+    ``SetTransformer``, and a linear head. Logits of actions that are not allowed are ``IMPOSSIBLE``. At the start
+    logits are linear in the features.
+
+    Attributes:
+        flags: of an action, see ``jaxrl.envs.combinatorial.problem``.
+        matrix: nodes are known by their costs.
+    """
+
+    flags: int = 1
+    matrix: bool = False
+    layers: int = 9
+    width: int = 192
+    heads: int = 12
+    hidden: int = 512
+    implementation: Literal["xla", "cudnn"] | None = None
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> jax.Array:
+        features = tokens.features.astype(jnp.float32)
+        if self.matrix:
+            x = CostEmbedding(self.width)(features, tokens.cost, tokens.valid)
+        else:
+            x = dense(self.width, name="embedding")(features)
+        for name in ("origin", "destination"):
+            mark = self.param(name, nn.initializers.normal(self.width**-0.5), (self.width,))
+            x = x + getattr(tokens, name)[..., None] * mark
+        trunk = SetTransformer(self.layers, self.heads, self.hidden, self.implementation)
+        return jnp.where(tokens.allowed, dense(self.flags, name="head")(trunk(x, tokens.valid)), IMPOSSIBLE)
+
+
+class EncodedOnceNetwork(nn.Module):
+    """The same trunk on the whole instance, encoded once, for comparison with ``ConstructionNetwork``: tokens of the
+    instance and where its solution stands to logits ``[..., n, flags]``.
+
+    At a step the embeddings of origin and destination, the mean of those that can still be gone to, and the budget make
+    a query, which attends to the latter and then scores them, by products with their keys (Kool et al. 2019).
+    """
+
+    flags: int = 1
+    layers: int = 9
+    width: int = 192
+    heads: int = 12
+    hidden: int = 512
+
+    @nn.compact
+    def __call__(self, whole: Tokens, origin: jax.Array, allowed: jax.Array, budget: jax.Array) -> jax.Array:
+        """Logits of a step.
+
+        Args:
+            whole: of the instance.
+            origin: bool ``[..., n]``, the node to go on from.
+            allowed: bool ``[..., n, flags]``.
+            budget: ``[...]``, what is left of it.
+        """
+        x = dense(self.width, name="embedding")(whole.features.astype(jnp.float32))
+        mark = self.param("destination", nn.initializers.normal(self.width**-0.5), (self.width,))
+        x = SetTransformer(self.layers, self.heads, self.hidden)(x + whole.destination[..., None] * mark, whole.valid)
+        open_to = allowed.any(axis=-1)
+
+        def mean_of(tokens):
+            weights = tokens / jnp.maximum(tokens.sum(axis=-1, keepdims=True), 1)
+            return jnp.einsum("...n,...nd->...d", weights, x)
+
+        context = [mean_of(where) for where in (origin, whole.destination, open_to)]
+        context.append(jnp.log1p(budget)[..., None])
+        query = dense(self.width, name="query")(jnp.concatenate(context, axis=-1))
+        key, value = jnp.split(dense(2 * self.width, name="glimpse")(x), 2, axis=-1)
+        size = self.width // self.heads
+
+        def by_head(array):
+            return array.reshape(*array.shape[:-1], self.heads, size)
+
+        weights = jnp.einsum("...hd,...nhd->...hn", by_head(query), by_head(key)) / size**0.5
+        weights = jax.nn.softmax(jnp.where(open_to[..., None, :], weights, IMPOSSIBLE), axis=-1)
+        seen = jnp.einsum("...hn,...nhd->...hd", weights, by_head(value)).reshape(query.shape)
+        query = query + dense(self.width, name="output")(seen)
+        query = dense(self.flags * self.width, name="pointer")(nn.relu(query))
+        query = query.reshape(*query.shape[:-1], self.flags, self.width)
+        scores = jnp.einsum("...fd,...nd->...nf", query, dense(self.width, name="keys")(x)) / self.width**0.5
+        return jnp.where(allowed, scores, IMPOSSIBLE)
