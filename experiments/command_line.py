@@ -22,9 +22,9 @@ import tyro
 from jaxrl.errors import InvalidArgument, UserError, unknown
 
 ALGORITHMS = {
+    "bq": "jaxrl.algorithms.bq:BQ",
     "dppo": "jaxrl.algorithms.dppo:DPPO",
     "dql": "jaxrl.algorithms.dql:DQL",
-    "bq": "jaxrl.algorithms.bq:BQ",
     "dqn": "jaxrl.algorithms.dqn:DQN",
     "expo": "jaxrl.algorithms.expo:EXPO",
     "fpo": "jaxrl.algorithms.fpo:FPO",

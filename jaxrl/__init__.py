@@ -7,9 +7,9 @@ from jaxrl.devices import use_all_cores
 from jaxrl.errors import InvalidArgument, UserError
 
 if TYPE_CHECKING:
+    from jaxrl.algorithms.bq import BQ
     from jaxrl.algorithms.dppo import DPPO
     from jaxrl.algorithms.dql import DQL
-    from jaxrl.algorithms.bq import BQ
     from jaxrl.algorithms.dqn import DQN
     from jaxrl.algorithms.expo import EXPO
     from jaxrl.algorithms.fpo import FPO
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 # Importing gymnax fixes jax's devices, so these wait until they are asked for and `use_all_cores` can come first.
 _LAZY = {
+    "BQ": "algorithms.bq",
     "DPPO": "algorithms.dppo",
     "DQL": "algorithms.dql",
-    "BQ": "algorithms.bq",
     "DQN": "algorithms.dqn",
     "EXPO": "algorithms.expo",
     "FPO": "algorithms.fpo",
@@ -64,9 +64,9 @@ _LAZY = {
 }
 
 __all__ = [
+    "BQ",
     "DPPO",
     "DQL",
-    "BQ",
     "DQN",
     "EXPO",
     "FPO",

@@ -37,7 +37,7 @@ def check(instance: Instance) -> None:
     check_amounts(instance, "prize")
     check_capacity(instance)
     if not np.asarray(fits(instance))[1:-1].any():
-        raise InvalidArgument("capacity", np.asarray(instance.capacity).item(), "must allow a tour to one node at least")
+        raise InvalidArgument("capacity", np.asarray(instance.capacity).item(), "must allow a tour to a node at least")
 
 
 OP = Problem(
@@ -50,9 +50,9 @@ OP = Problem(
     check=check,
     covers=False,
 )
-"""In its path version: costs are minus the prizes, the budget is the remaining length. There is no action for going back
-to the depot: prizes are not negative, so stopping is never better than one more node, and a tour ends when no node can
-be reached with the way back."""
+"""In its path version: costs are minus the prizes, the budget is the remaining length. There is no action for going
+back to the depot: prizes are not negative, so stopping is never better than one more node, and a tour ends when no node
+can be reached with the way back."""
 
 
 def uniform_prizes(

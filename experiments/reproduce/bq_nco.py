@@ -139,10 +139,10 @@ def gaps(
     """For each width of beam, the mean gap in percent of each seed's network, by size of the instances."""
     import jax
     import jax.numpy as jnp
+    from jaxrl.envs.combinatorial import PROBLEMS, solution_cost
 
     from jaxrl import BQ, make, train
     from jaxrl.engine.sinks import Progress
-    from jaxrl.envs.combinatorial import PROBLEMS, solution_cost
     from jaxrl.policies.construction import beam
 
     study = STUDIES[problem]

@@ -29,8 +29,8 @@ Process: TypeAlias = Quotient | Construction
 
 @struct.dataclass
 class BQ:
-    """Imitates solved instances, in sub-problems of all sizes: in a quotient of what is left alone, encoded anew at every
-    step; in a direct process, for comparison, of an instance that is encoded once.
+    """Imitates solved instances, in sub-problems of all sizes: in a quotient of what is left alone, encoded anew at
+    every step; in a direct process, for comparison, of an instance that is encoded once.
 
     How much of a solution is left is drawn for each instance of a batch, from those of one static size; the paper draws
     one number for the batch, whose gradients are more alike.

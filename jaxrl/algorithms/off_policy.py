@@ -102,8 +102,8 @@ class OffPolicy(ActorsAndCritics):
         return round(self.update_to_data * self.num_envs * self.num_steps)
 
     def algorithm(self, learner: Learner, env: Environment, env_params: Any) -> Algorithm:
-        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``: replayed or,
-        with ``offline``, of the prior data, as many an iteration."""
+        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]`` that are
+        replayed, or with ``offline`` of the prior data, as many an iteration."""
         steps, prior, updates = self.num_envs * self.num_steps, self.prior_data(env), self.updates_per_iteration
         start = max(0, -(-self.learning_starts // steps) - 1)
         if self.restart_every is not None:

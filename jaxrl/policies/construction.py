@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+
+from jaxrl.core.types import PyTree
 from jaxrl.envs.combinatorial.problem import (
     NOWHERE,
     Instance,
@@ -27,8 +29,6 @@ from jaxrl.envs.combinatorial.problem import (
     tokens,
     unvisited,
 )
-
-from jaxrl.core.types import PyTree
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.construction import IMPOSSIBLE
 
@@ -200,6 +200,9 @@ def construct(
                 jnp.where(better, least, beams.best_cost),
             )
 
+        def going_on(beams: Beams, time: jax.Array) -> tuple[Beams, None]:
+            return step(beams, time, branch=width > 1 and not apart), None
+
         def shrunk(beams: Beams, size: int) -> Beams:
             instance, kept = jax.vmap(lambda each: compacted(each, size))(beams.instance)
             return beams._replace(instance=instance, slots=jnp.take_along_axis(beams.slots, kept, axis=1))
@@ -218,9 +221,7 @@ def construct(
             while time < until and beams.log_prob.shape[1] < width and not (apart and time):
                 beams = step(beams, time, branch=True)
                 time += 1
-            branch = width > 1 and not apart
-            times = jnp.arange(time, until)
-            beams, _ = jax.lax.scan(lambda beams, time: (step(beams, time, branch), None), beams, times)
+            beams, _ = jax.lax.scan(going_on, beams, jnp.arange(time, until))
             time = until
         return beams.best
 

@@ -190,10 +190,8 @@ def test_all_checkpoints_damaged(copy):
         ({"algorithm": "PPQ"}, "algorithm='PPQ': unknown algorithm; did you mean 'PQN' or 'PPO'"),
         (
             {"algorithm": "Result"},
-            "algorithm='Result': unknown algorithm; known: DPPO, DQL, DQN, EXPO, FPO, FQL, HDPO, IDQL, MDPO, PMOE, "
-            "PMOEPPO, PPO, PQN, QSM, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
-            "algorithm='Result': unknown algorithm; known: DQN, EXPO, GoRL, GoRLSAC, HDPO, MDPO, PMOE, PMOEPPO, PPO, "
-            "PQN, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
+            "algorithm='Result': unknown algorithm; known: BQ, DPPO, DQL, DQN, EXPO, FPO, FQL, GoRL, GoRLSAC, HDPO"
+            ", IDQL, MDPO, PMOE, PMOEPPO, PPO, PQN, QSM, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
         ),
         ({"env_params": "EnvParams(gravity=1.0)"}, "was trained with env_params=EnvParams(gravity=1.0)"),
         ({"config": {"learning_rate": 1.0}}, "has other hyperparameters than this version's: activation, "),

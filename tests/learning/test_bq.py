@@ -64,7 +64,7 @@ def test_tours_become_short(solved):
 
 def test_encoded_once(solved):
     """In the direct process the network that encodes an instance once learns too, and decodes what it acts by."""
-    instances, tours, lengths = solved
+    instances, tours, _ = solved
     env, config = make("combinatorial/tsp-v0", nodes=NODES), BQ(learning_rate=3e-3, **SMALL)
     algorithm = config.imitate(env, Solved(*part((instances, tours), slice(ROWS))))
     start = jax.jit(algorithm.init)(jax.random.key(1))
