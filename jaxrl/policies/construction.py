@@ -273,7 +273,7 @@ def augmented(problem: Problem, decode: Decode, symmetries: int = 8) -> Decode:
         raise InvalidArgument("symmetries", symmetries, f"must be within 1 and {len(SYMMETRIES)}")
 
     def decode_all(params: PyTree, instances: Instance) -> jax.Array:
-        if "coordinates" not in instances.nodes or instances.cost is not None:
+        if "coordinates" not in instances.nodes:
             raise InvalidArgument("instances", problem.name, "must be known by coordinates")
         at = instances.nodes["coordinates"]
         images = jnp.stack([symmetry(at) for symmetry in SYMMETRIES[:symmetries]])

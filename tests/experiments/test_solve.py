@@ -1,0 +1,70 @@
+"""Models in folders, and the command that solves instances from files with them."""
+
+import jax
+import pytest
+
+from experiments.models import load_model, save_model
+from experiments.solve import main
+from jaxrl import BQ, UserError, make
+
+PLACES = [(0, 0), (3, 0), (3, 4), (0, 4), (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network that has learned nothing."""
+    config = BQ(layers=1, width=8, heads=2, hidden_width=8)
+    params = config.policy(make("quotient/combinatorial/tsp-v0", nodes=4)).init(jax.random.key(0))
+    directory = tmp_path_factory.mktemp("model") / "tsp"
+    save_model(directory, "tsp", {"nodes": 4}, config, params, {"why": "a test"})
+    return directory, params
+
+
+@pytest.fixture
+def instance(tmp_path):
+    """Five places, as a file."""
+    rows = [f"{i} {x} {y}" for i, (x, y) in enumerate(PLACES, 1)]
+    lines = ["NAME: five", "TYPE: TSP", "DIMENSION: 5", "EDGE_WEIGHT_TYPE: EUC_2D", "NODE_COORD_SECTION", *rows, "EOF"]
+    path = tmp_path / "five.tsp"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_models_come_back(model, trees):
+    directory, params = model
+    found = load_model(directory)
+    trees.equal(found.params, params)
+    assert found.config.labels is None
+    assert found.config.width == 8
+    assert found.card["about"] == {"why": "a test"}
+    with pytest.raises(UserError, match=r"model\.json"):
+        load_model(directory.parent)
+
+
+def test_an_instance_is_solved(model, instance, tmp_path, monkeypatch, capsys):
+    """By a beam that tries everything: the shortest tour, 3 + 4 + 3 and by way of (1, 2) back, distances rounded."""
+    pytest.importorskip("tsplib95")
+    monkeypatch.chdir(tmp_path)
+    how = ["--model", str(model[0]), "--beam", "24", "--neighbours", "50", "--symmetries", "2"]
+    assert main(["tsp", "--file", str(instance), *how]) == 0
+    said = capsys.readouterr().out
+    assert "length     14," in said
+    assert "neighbours 6, all there are" in said
+    assert (tmp_path / "five.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tsp", "--file", "nowhere.tsp"], "file='nowhere.tsp'"),
+        (["kp", "--file", "nowhere.tsp"], "kp"),
+        (["atsp", "--file", "{instance}", "--model", "{model}"], "must be a atsp"),
+        (["tsp", "--file", "{instance}", "--model", "elsewhere"], "model="),
+        (["tsp", "--file", "{instance}", "--model", "{model}", "--beam", "0"], "width=0"),
+    ],
+)
+def test_refusals(arguments, said, model, instance, capsys):
+    pytest.importorskip("tsplib95")
+    filled = [argument.format(instance=instance, model=model[0]) for argument in arguments]
+    assert main(filled) == 2
+    assert said in capsys.readouterr().err
