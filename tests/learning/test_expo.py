@@ -164,6 +164,7 @@ def test_steps_and_slow_copies(prior, trees):
         ("diffusion_steps", {"diffusion_steps": 0}),
         ("target_entropy", {"target_entropy": -0.5}),
         ("pretraining", {"pretraining": 5}),
+        ("normalise_observations", {"pretraining": 5, "normalise_observations": True}),
         ("path", {"prior": "nowhere"}),
     ],
 )
