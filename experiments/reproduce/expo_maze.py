@@ -46,10 +46,10 @@ def configs(prior: str, pretraining: int) -> dict[str, Any]:
     """What is compared, by name; ``imitation`` is what the diffusion does before anything is learned online."""
     from jaxrl import EXPO, SAC
 
-    expo = EXPO(**SHARED, **OWN, prior=prior, pretraining=pretraining)  # type: ignore[arg-type]
+    expo = EXPO(**SHARED, **OWN, prior=prior, pretraining=pretraining)
     rlpd = SAC(
         **SHARED, prior=prior, learning_starts=500, actor_value="mean", backup_entropy=False, target_entropy=-1.0
-    )  # type: ignore[arg-type]
+    )
     return {
         "EXPO": expo,
         "best of 4 without edits": expo.replace(num_edits=0),

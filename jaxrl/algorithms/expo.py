@@ -104,6 +104,9 @@ class EXPO(Generative):
             pretraining=(0, INFINITY),
             **dict.fromkeys(("num_proposals", "diffusion_steps", "base_width", "base_blocks"), (1, INFINITY)),
         )
+        if self.pretraining and self.normalise_observations:
+            allowed = "must be False with pretraining, which sees observations as they are"
+            raise InvalidArgument("normalise_observations", True, allowed)
         if self.prior is None and self.pretraining:
             raise InvalidArgument("pretraining", self.pretraining, "must be 0 without prior data")
         if self.target_entropy is not None:
