@@ -178,8 +178,7 @@ class Latents:
                 state = AlgorithmState(None, learner, None)
                 return encoder(state, obs, keys[0], False), {}
 
-            data = self.collected(latents, params, Behaviour(jax.random.split, act), collect_key)
-            obs, latent = data
+            obs, latent = self.collected(latents, params, Behaviour(jax.random.split, act), collect_key)
             return self.refined(generator, obs, generator.decode(given, obs, latent), latent, fit_key)
 
         return in_stages(stage_of, lambda _: generator.identity(), following, ends, fresh=self.reinitialise, **settings)

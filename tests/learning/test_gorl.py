@@ -50,31 +50,27 @@ def run(config, updates, seeds=2):
 
 def test_stages(trees):
     """Updates 1, 2 | 3, 4 | 5 | 6: the decoder changes where a stage begins, and all that was learned is begun anew."""
-    algorithm, states, metrics = run(GoRL(**SMALL, **PPO_SIZES, stages=(2.0, 2.0, 1.0, 1.0)), 6)
+    config = GoRL(**SMALL | {"num_scores": 0}, **PPO_SIZES, stages=(2.0, 2.0, 1.0, 1.0))
+    algorithm, states, metrics = run(config, 6)
     given = [state.learner.given for state in states]
     begins = [index for index in range(1, 7) if not trees.same(given[index - 1], given[index])]
     assert begins == [3, 5, 6]
     assert all(not leaf.any() for leaf in trees.leaves(given[0].network))
     assert {float(scale) for each in given for scale in np.ravel(each.scale)} == {1.0}
     for index, state in enumerate(states[1:], 1):
-        best = state.learner.inner
-        normalised, _ = layers(best.inner)
+        normalised, _ = layers(state.learner.inner)
         age = [1, 2, 1, 2, 1, 1][index - 1]
         np.testing.assert_array_equal(normalised.moments.count, [16 * age] * 2)
         counts = [leaf for leaf in trees.leaves(normalised.inner.optimiser) if leaf.dtype == np.int32]
         assert counts
         assert all((leaf == 2 * age).all() for leaf in counts)
-        assert best.calls.value == age
         assert (metrics[index - 1]["decoder_epochs"].weight == (index in begins)).all()
     for index in begins:
         assert not trees.same(given[index].network, trees.rows(given[index].network, slice(None, None, -1)))
         np.testing.assert_array_equal(given[index].moments.count, [32, 32])
         assert (metrics[index - 1]["decoder_loss"].total > 0).all()
-    one = jax.tree.map(lambda leaf, axis: leaf, states[-1], states[-1])
-    member = jax.vmap(
-        lambda state: algorithm.policy(state, jnp.ones((5, 3)), jax.random.key(0)), in_axes=(member_axes(one),)
-    )
-    action = member(one)
+    judge = lambda state: algorithm.policy(state, jnp.ones((5, 3)), jax.random.key(0))  # noqa: E731
+    action = jax.jit(jax.vmap(judge, in_axes=(member_axes(states[-1]),)))(states[-1])
     assert action.shape == (2, 5, 1)
     assert jnp.abs(action).max() <= 2
     assert len(np.unique(np.asarray(action).round(6))) == 2, "of each seed's own encoder, the same in equal states"
@@ -86,7 +82,8 @@ def test_stages_of_an_encoder_that_goes_on(trees):
     normalised, _ = layers(states[-1].learner.inner.inner)
     np.testing.assert_array_equal(normalised.moments.count, [32, 32])
     assert not trees.same(states[1].learner.given, states[2].learner.given)
-    np.testing.assert_allclose(states[1].learner.given.scale, 1.051910 / 6.442673 * (0.2, 1)[0] * 5, rtol=10)
+    assert (states[1].learner.given.scale < 1).all()
+    np.testing.assert_array_equal(states[2].learner.given.scale, [1, 1])
 
 
 @pytest.mark.slow

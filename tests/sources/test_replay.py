@@ -11,7 +11,7 @@ from scipy import stats
 from jaxrl import InvalidArgument
 from jaxrl.core.types import Behaviour, Learner, Shared, Source, Transition
 from jaxrl.sources import sum_tree
-from jaxrl.sources.replay import PRIORITY_FLOOR, Feedback, Prioritised, prioritising, replay
+from jaxrl.sources.replay import PRIORITY_FLOOR, Feedback, Prioritised, forgotten, prioritising, replay
 
 GAMMA = 0.5
 TOTAL = 200
@@ -155,6 +155,26 @@ def test_draws_are_uniform_and_independent(calls):
     assert stats.chisquare(np.bincount(place.ravel(), minlength=size)).pvalue > 1e-3
     pairs = np.bincount(place[:, 0] * size + place[:, 1], minlength=size**2)
     assert stats.chisquare(pairs).pvalue > 1e-3
+
+
+def test_what_is_forgotten_is_not_drawn_again():
+    """After a full ring only what came since, and all of it; without the condition nothing changes."""
+    history = history_of(1)
+    buffer = replay(source_of(history, 4), lambda key: NOTHING, gamma=GAMMA, capacity=32, batch_size=64)
+    step = jax.jit(lambda state, key, when: buffer.next(forgotten(state, when), NOTHING, key))
+    state, seen = buffer.init(jax.random.key(0)), []
+    for call in range(9):
+        state, batch, _ = step(state, jax.random.key(call), jnp.bool_(call == 6))
+        seen.append(np.unique(np.asarray(batch.obs)[:, 0]))
+    np.testing.assert_array_equal(seen[6], np.arange(24, 28))
+    assert set(seen[8]) <= set(range(24, 36))
+    assert seen[5].min() < 16
+    assert len(seen[8]) > 8
+    weighted = replay(
+        source_of(history, 4), lambda key: NOTHING, capacity=32, batch_size=4, prioritised=Prioritised()
+    )
+    with pytest.raises(TypeError, match="cannot forget"):
+        forgotten(weighted.init(jax.random.key(0)), jnp.bool_(True))
 
 
 def test_the_ring_is_written_in_place():
