@@ -73,9 +73,7 @@ __all__ = [
 ]
 
 _probe.register_all(register)
-for _env_id, _factory in (
-    _combinatorial.SETTINGS | _control.CONTROL | _inventory.SETTINGS | _tabular.SETTINGS
-).items():
+for _env_id, _factory in (_combinatorial.SETTINGS | _control.CONTROL | _inventory.SETTINGS | _tabular.SETTINGS).items():
     register(_env_id, _factory)
 for _prefix, _transform in _transforms.TRANSFORMS.items():
     register_transform(_prefix, _transform)

@@ -96,5 +96,7 @@ def kp(nodes: int = 100, capacity: float | None = None) -> Construction:
     return Construction(KP, uniform_items(nodes, capacity), "combinatorial/kp-v0")
 
 
-SETTINGS: dict[str, Callable[..., Any]] = {f"combinatorial/{make.__name__}-v0": make for make in (tsp, atsp, cvrp, op, kp)}
+SETTINGS: dict[str, Callable[..., Any]] = {
+    f"combinatorial/{make.__name__}-v0": make for make in (tsp, atsp, cvrp, op, kp)
+}
 """factories by id"""

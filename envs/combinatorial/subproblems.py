@@ -131,7 +131,9 @@ def batch_of(
     return jax.vmap(one)(instances, actions, jnp.broadcast_to(left, (rows,)), jax.random.split(key, rows))
 
 
-def drawn_left(problem: Problem, actions: jax.Array, key: jax.Array, bucket: Bucket, together: bool = False) -> jax.Array:
+def drawn_left(
+    problem: Problem, actions: jax.Array, key: jax.Array, bucket: Bucket, together: bool = False
+) -> jax.Array:
     """int32 ``[B]``: how much to leave of solutions ``[B, T]``, uniform from the bucket's least to its most or to the
     solution's length, if that is less.
 

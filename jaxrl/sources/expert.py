@@ -337,5 +337,3 @@ def load_labels(directory: str | Path, instances: int | None = None) -> Labels:
     shapes = shapes_of(card.problem, card.settings)
     instance = jax.tree.map_with_path(lambda path, _: columns[name(path)], shapes)
     return Labels(card, Solved(instance, columns["actions"]), columns["cost"])
-
-
