@@ -98,7 +98,7 @@ class Board:
         flags, radius = self.problem.flags, FINER * float(np.clip(24 / np.sqrt(len(self.at)), 2, 5))
         here, route, visited, length, known = self.start, 0, set(), 0.0, True
         nodes = self.instance.nodes
-        done = closed or len(visited_by(actions, flags)) == len(self.present) - 2 and self.problem.covers
+        done = closed or (len(visited_by(actions, flags)) == len(self.present) - 2 and self.problem.covers)
         for action in actions:
             if action == NOWHERE:  # the way is not known, and the picture has a gap
                 here, known = NOWHERE, False

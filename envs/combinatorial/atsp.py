@@ -20,7 +20,7 @@ ATSP = Problem(
     check=lambda instance: check_distances(instance, symmetric=False),
     matrix=True,
 )
-"""In its path version, as of the TSP. Features are random identifiers, since nodes are known by their distances only."""
+"""In its path version, as of the TSP. Features are random identifiers: nodes are known by their distances only."""
 
 
 def triangle_costs(nodes: int = 100, identifiers: int = 1) -> Callable[[jax.Array], Instance]:
@@ -46,5 +46,5 @@ def triangle_costs(nodes: int = 100, identifiers: int = 1) -> Callable[[jax.Arra
 
 
 def shortest(cost: jax.Array) -> jax.Array:
-    """``[n, n]``: the lengths of shortest paths (Floyd and Warshall), the fixed point of ``c_ij = min_k c_ik + c_kj``."""
+    """``[n, n]``: lengths of shortest paths (Floyd and Warshall), the fixed point of ``c_ij = min_k c_ik + c_kj``."""
     return jax.lax.fori_loop(0, len(cost), lambda k, c: jnp.minimum(c, c[:, k, None] + c[k]), cost)

@@ -52,9 +52,9 @@ OP = Problem(
     check=check,
     covers=False,
 )
-"""In its path version: costs are minus the prizes, the budget is the remaining length. There is no action for going back
-to the depot: prizes are not negative, so stopping is never better than one more node, and a tour ends when no node can
-be reached with the way back."""
+"""In its path version: costs are minus the prizes, the budget is the remaining length. There is no action for going
+back to the depot: prizes are not negative, so stopping is never better than one more node, and a tour ends when no node
+can be reached with the way back."""
 
 
 def uniform_prizes(

@@ -155,7 +155,7 @@ def permitted(mask: jax.Array, action: Any) -> jax.Array:
 
 
 def advance(problem: Problem, instance: Instance, action: Any) -> tuple[Instance, jax.Array, jax.Array]:
-    """One step of the quotient: what an allowed action leaves, float32 ``[]`` its reward, and whether that was the last.
+    """A step of the quotient: what an allowed action leaves, float32 ``[]`` its reward, and whether it was the last.
 
     Rewards add up to minus the cost of the solution; the last step's includes the way to the destination.
     """

@@ -55,9 +55,9 @@ def fewest(problem: Problem) -> int:
 def buckets(problem: Problem, slots: int, number: int = 10) -> tuple[Bucket, ...]:
     """Sizes that cover every cut of full-size instances once, ``fewest`` to all steps left.
 
-    The paper draws sizes uniformly: that is to draw a bucket in proportion to ``most - least + 1`` and then what is left
-    uniformly. Its code is off by one and never trains the whole TSP, where origin and destination are one place; here
-    the largest cut is the whole instance.
+    The paper draws sizes uniformly: that is to draw a bucket in proportion to ``most - least + 1`` and then what is
+    left uniformly. Its code is off by one and never trains the whole TSP, where origin and destination are one place;
+    here the largest cut is the whole instance.
 
     Problems that leave nodes out have one bucket of full size: their unused nodes stay, and solutions differ in length,
     so that ``most`` stands for whatever a solution has.

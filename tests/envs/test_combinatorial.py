@@ -227,7 +227,7 @@ def test_the_direct_process_is_the_quotient(name, trees_of):
             places = [(s.instance.remaining.valid, s.instance.remaining.origin, s.time) for s in (same, small)]
             return (state, small), ((reward, earned), (done, ended), masks, tuple(places), budgets)
 
-        obs, state = direct.start(tree.instance)
+        _, state = direct.start(tree.instance)
         return jax.lax.scan(step, (state, quotient.start(tree.instance)[1]), actions)[1]
 
     *exactly, budgets = jax.device_get(play(actions))

@@ -62,7 +62,7 @@ def test_cvrp(file):
     assert cost_of(problem, instance, actions) == 30 + 41 + 51 + 40 + 40
     _, exactly = files.read_cvrplib(path, rounded=False)
     np.testing.assert_allclose(cost_of(problem, exactly, actions), 151 + np.hypot(30, 41), rtol=1e-6)
-    with pytest.raises(InvalidArgument, match="demand=6.0: must be at most the capacity of 5"):
+    with pytest.raises(InvalidArgument, match=r"demand=6\.0: must be at most the capacity of 5"):
         files.read_cvrplib(file("d.vrp", f"TYPE: CVRP\n{CUSTOMERS}".replace("CAPACITY: 10", "CAPACITY: 5")))
     with pytest.raises(InvalidArgument, match="its first node"):
         files.read_cvrplib(file("e.vrp", f"TYPE: CVRP\n{CUSTOMERS}".replace("SECTION\n1\n-1", "SECTION\n2\n-1")))

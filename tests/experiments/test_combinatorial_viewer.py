@@ -1,5 +1,7 @@
 """Pictures of solutions: what is drawn follows from states of either process."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_both_processes_are_drawn_alike(name):
     (direct, taken), (quotient, same) = episode(inner, inner), episode(outer, inner)
     np.testing.assert_array_equal(taken, same)
     rows = [jax.tree.map(lambda leaf, i=i: leaf[i], quotient) for i in range(len(taken) + 1)]
-    steps = [step_between(inner.problem, a, b, i + 1) for i, (a, b) in enumerate(zip(rows, rows[1:]))]
+    steps = [step_between(inner.problem, a, b, i + 1) for i, (a, b) in enumerate(itertools.pairwise(rows))]
     np.testing.assert_array_equal(steps, taken)
     for one, other in zip(combinatorial_frames(inner, direct, None), combinatorial_frames(outer, quotient, None)):
         np.testing.assert_array_equal(one, other)
