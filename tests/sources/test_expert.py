@@ -21,7 +21,13 @@ SMALL = {
     "op": {"nodes": 8, "length": 2.0},
     "kp": {"nodes": 12, "capacity": 2000},
 }
-OTHERS = [(problem, name) for name, each in SOLVERS.items() for problem in each.problems if each.package]
+COMPILED = [pytest.mark.slow]  # numba takes longer than all other tests here
+OTHERS = [
+    pytest.param(problem, name, marks=COMPILED * (each.package == "numba"))
+    for name, each in SOLVERS.items()
+    for problem in each.problems
+    if each.package
+]
 
 
 @pytest.fixture(scope="module")
