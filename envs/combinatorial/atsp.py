@@ -20,7 +20,7 @@ ATSP = Problem(
     check=lambda instance: check_distances(instance, symmetric=False),
     matrix=True,
 )
-"""In its path version, as of the TSP. Features are random identifiers, since nodes are known by their distances."""
+"""In its path version, as of the TSP. Features are random identifiers: nodes are known by their distances only."""
 
 
 def triangle_costs(nodes: int = 100, identifiers: int = 1) -> Callable[[jax.Array], Instance]:

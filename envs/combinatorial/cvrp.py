@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxrl.envs.arguments import positive, whole
 from jaxrl.envs.combinatorial.instances import check_amounts, check_capacity, check_distances, routed
-from jaxrl.envs.combinatorial.problem import Instance, Problem, distance
+from jaxrl.envs.combinatorial.problem import Instance, Problem, distance, row
 
 from jaxrl.errors import InvalidArgument
 
@@ -41,7 +41,7 @@ def check(instance: Instance) -> None:
 
 CVRP = Problem(
     name="cvrp",
-    spend=lambda instance, origin, node: instance.nodes["demand"][node],
+    spend=lambda instance, origin, node: row(instance, "demand")[node],
     price=price,
     closing=lambda instance, node: distance(instance, node, instance.destination),
     fits=fits,

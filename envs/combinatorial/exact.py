@@ -97,7 +97,7 @@ def best_prizes(cost: np.ndarray, prize: np.ndarray, length: float) -> tuple[flo
 
 
 def best_items(value: np.ndarray, weight: np.ndarray, capacity: float) -> tuple[float, list[list[int]]]:
-    """The KP by dynamic programming over capacities: minus the value, and the items, for whole weights."""
+    """The KP by dynamic programming over capacities: minus the value, and the items; weights are whole numbers."""
     weights, capacity = np.rint(weight).astype(np.int64), int(np.floor(capacity))
     if not np.array_equal(weights, np.asarray(weight, np.float64)):
         raise InvalidArgument("weight", weight, "must be whole numbers for an exact solution")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxrl.envs.arguments import positive, whole
 from jaxrl.envs.combinatorial.instances import check_amounts, check_capacity, packed, present
-from jaxrl.envs.combinatorial.problem import Instance, Problem, nothing
+from jaxrl.envs.combinatorial.problem import Instance, Problem, nothing, row
 
 from jaxrl.errors import InvalidArgument
 
@@ -35,8 +35,8 @@ def check(instance: Instance) -> None:
 
 KP = Problem(
     name="kp",
-    spend=lambda instance, origin, node: instance.nodes["weight"][node],
-    price=lambda instance, origin, node, flag: -instance.nodes["value"][node] / SCALE,
+    spend=lambda instance, origin, node: row(instance, "weight")[node],
+    price=lambda instance, origin, node, flag: -row(instance, "value")[node] / SCALE,
     closing=nothing,
     fits=lambda instance: (instance.nodes["weight"] <= instance.remaining.budget)[:, None],
     features=features,

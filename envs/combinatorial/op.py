@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxrl.envs.arguments import positive, whole
 from jaxrl.envs.combinatorial.instances import check_amounts, check_capacity, check_distances, routed
-from jaxrl.envs.combinatorial.problem import Instance, Problem, distance, nothing
+from jaxrl.envs.combinatorial.problem import Instance, Problem, distance, nothing, row
 
 from jaxrl.errors import InvalidArgument
 
@@ -37,13 +37,15 @@ def check(instance: Instance) -> None:
     check_amounts(instance, "prize")
     check_capacity(instance)
     if not np.asarray(fits(instance))[1:-1].any():
-        raise InvalidArgument("capacity", np.asarray(instance.capacity).item(), "must allow a tour to a node at least")
+        raise InvalidArgument(
+            "capacity", np.asarray(instance.capacity).item(), "must allow a tour to one node at least"
+        )
 
 
 OP = Problem(
     name="op",
     spend=distance,
-    price=lambda instance, origin, node, flag: -instance.nodes["prize"][node],
+    price=lambda instance, origin, node, flag: -row(instance, "prize")[node],
     closing=nothing,
     fits=fits,
     features=features,

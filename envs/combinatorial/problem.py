@@ -110,10 +110,15 @@ class Problem(NamedTuple):
 def distance(instance: Instance, origin: Any, node: Any) -> jax.Array:
     """From slots to slots, of any shapes that broadcast."""
     if instance.cost is not None:
-        return instance.cost[origin, node]
-    at = instance.nodes["coordinates"]
+        return jnp.asarray(instance.cost)[origin, node]
+    at = row(instance, "coordinates")
     # Written out: the norm of a vector of zeros has no gradient, and costs another kernel.
     return jnp.sqrt(jnp.sum(jnp.square(at[origin] - at[node]), axis=-1))
+
+
+def row(instance: Instance, name: str) -> jax.Array:
+    """``[n, ...]``, what the nodes have of a name, to be indexed by traced slots also where it is numpy."""
+    return jnp.asarray(instance.nodes[name])
 
 
 def nothing(instance: Instance, *slots: Any) -> jax.Array:
@@ -221,7 +226,7 @@ def tokens(problem: Problem, instance: Instance) -> Tokens:
     slots = jnp.arange(valid.shape[0])
     cost = None
     if problem.matrix:
-        cost = jnp.where(valid[:, None] & valid, instance.cost, 0.0)
+        cost = jnp.where(valid[:, None] & valid, jnp.asarray(instance.cost), 0.0)
     return Tokens(
         features=jnp.where(valid[:, None], problem.features(instance), 0.0),
         valid=valid,
@@ -248,11 +253,11 @@ def gathered(instance: Instance, slots: jax.Array) -> Instance:
 
     remaining = instance.remaining
     return Instance(
-        nodes={name: rows[slots] for name, rows in instance.nodes.items()},
-        cost=None if instance.cost is None else instance.cost[slots[:, None], slots],
+        nodes={name: row(instance, name)[slots] for name in instance.nodes},
+        cost=None if instance.cost is None else jnp.asarray(instance.cost)[slots[:, None], slots],
         capacity=instance.capacity,
         destination=place(instance.destination),
-        remaining=Remaining(remaining.valid[slots], place(remaining.origin), remaining.budget),
+        remaining=Remaining(jnp.asarray(remaining.valid)[slots], place(remaining.origin), remaining.budget),
     )
 
 

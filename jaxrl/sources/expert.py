@@ -1,4 +1,4 @@
-"""Labels of experts: instances of a combinatorial problem and a solver's solutions, made in parallel and kept on disk.
+"""Labels of experts: instances of a combinatorial problem and solvers' solutions, made in parallel and kept on disk.
 
 A set of labels is a folder with ``card.json`` and ``labels-00000.npz``, ``labels-00001.npz`` ... Instance ``i`` depends
 on the seed and ``i`` alone, and a file is there as a whole or not at all: whoever asks for the same again, or for more,
@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from jaxrl.envs.combinatorial import GENERATORS, PROBLEMS, Instance, Problem, advance, allowed, solution_cost
+
 from jaxrl.errors import InvalidArgument, UserError, unknown
 from jaxrl.sources.solvers import SOLVERS, arrays_of, solve_all, solver_of
 

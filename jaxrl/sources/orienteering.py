@@ -12,7 +12,7 @@ TINY = 1e-9
 
 
 @numba.njit(cache=True)
-def search(cost: np.ndarray, prize: np.ndarray, most: float, rounds: int, seed: int) -> np.ndarray:
+def search(cost: np.ndarray, prize: np.ndarray, most: float, rounds: int, rng: np.random.Generator) -> np.ndarray:
     """The best tour found, nodes from 1 on in their order.
 
     Args:
@@ -21,7 +21,6 @@ def search(cost: np.ndarray, prize: np.ndarray, most: float, rounds: int, seed: 
         most: length of a tour at most.
         rounds: perturbations.
     """
-    np.random.seed(seed)
     n = len(cost)
     tour = np.zeros(n + 1, np.int64)  # the depot at either end
     size, inside = 2, np.zeros(n, np.bool_)
@@ -35,25 +34,25 @@ def search(cost: np.ndarray, prize: np.ndarray, most: float, rounds: int, seed: 
         inner = size - 2
         if inner > 0:
             # A third at most, or anything now and then: good tours may lie in quite another direction.
-            most_out = inner if np.random.random() < 0.1 else min(inner, inner // 3 + 1)
-            out = 1 + np.random.randint(most_out)
-            begin = 1 + np.random.randint(inner - out + 1)
+            most_out = inner if rng.random() < 0.1 else min(inner, inner // 3 + 1)
+            out = 1 + int(rng.random() * most_out)
+            begin = 1 + int(rng.random() * (inner - out + 1))
             for at in range(begin, begin + out):
                 inside[tour[at]] = False
             for at in range(begin + out, size):
                 tour[at - out] = tour[at]
             size -= out
         for node in range(n):
-            noise[node] = 0.5 + np.random.random()
+            noise[node] = 0.5 + rng.random()
         size = improve(tour, size, inside, cost, prize, most, noise)
         held = total(tour, size, prize)
         if held > best_held + TINY:
             best[:], best_size, best_held = tour, size, held
         # A little worse is kept now and then, so that the search gets away from where it is.
-        if held > kept_held - TINY or np.random.random() < 0.02:
+        if held > kept_held - TINY or rng.random() < 0.02:
             kept[:], kept_size, kept_held = tour, size, held
         else:
-            if np.random.random() < 0.01:
+            if rng.random() < 0.01:
                 kept[:], kept_size, kept_held = best, best_size, best_held
             tour[:], size = kept, kept_size
             inside[:] = False

@@ -150,7 +150,8 @@ def local_search(arrays: Arrays, seed: int, effort: float) -> Routes:
     """Our own iterated local search for the OP, ``effort`` perturbations."""
     from jaxrl.sources.orienteering import search
 
-    return [search(arrays["cost"], arrays["prize"], arrays["length"], round(effort), seed).tolist()]
+    rng = np.random.default_rng(seed)
+    return [search(arrays["cost"], arrays["prize"], arrays["length"], round(effort), rng).tolist()]
 
 
 def ortools(arrays: Arrays, seed: int, effort: float) -> Routes:

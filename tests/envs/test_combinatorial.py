@@ -35,6 +35,8 @@ TINY = {
     "kp": {"nodes": 6, "capacity": 1900},
 }
 LANES = 512
+QUICK = [("", "cvrp"), ("quotient/", "atsp"), ("quotient/", "cvrp"), ("quotient/", "kp")]
+"""of the contract tests; those of the others are slow"""
 
 
 def pentagon(key):
@@ -299,14 +301,16 @@ def test_nothing_in_reach_ends_an_episode_without_a_change():
 # --- environments -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefix", ["quotient/", pytest.param("", marks=pytest.mark.slow)])
-@each
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        pytest.param(prefix, name, marks=[pytest.mark.slow] * ((prefix, name) not in QUICK))
+        for prefix in ("", "quotient/")
+        for name in PROBLEMS
+    ],
+)
 def test_contract(prefix, name):
     envs.check(envs.make(f"{prefix}combinatorial/{name}-v0", **TINY[name]))
-
-
-def test_contract_of_a_direct_process():
-    envs.check(envs.make("combinatorial/cvrp-v0", **TINY["cvrp"]))
 
 
 def test_observations_come_apart():
