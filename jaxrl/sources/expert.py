@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxrl.envs.combinatorial import GENERATORS, PROBLEMS, Instance, Problem, advance, allowed, solution_cost
 
+from jaxrl.envs.combinatorial import GENERATORS, PROBLEMS, Instance, Problem, advance, allowed, solution_cost
 from jaxrl.errors import InvalidArgument, UserError, unknown
 from jaxrl.sources.solvers import SOLVERS, arrays_of, solve_all, solver_of
 

@@ -1,4 +1,3 @@
-# ruff: noqa: NPY002 - numba compiles the legacy generator only
 """An iterated local search for the orienteering problem, of which no packaged solver is near the optimum.
 
 After Vansteenwegen et al. (2009, doi:10.1016/j.cor.2008.11.008) in outline: take a part of the tour out, shorten the
