@@ -32,13 +32,13 @@ OWN = {
 }  # fmt: skip
 """by EXPO and its variants"""
 INTRODUCTION = (
-    f"In {ENV} the success rate is of {EPISODES} episodes of each seed, judged as they act; trained on r - 1 with 200"
-    " demonstrations of a scripted walker, 40% of them cut before the goal. Sizes are a CPU's: layers of 64, one block"
-    " of 32 of the diffusion with 10 steps, 4 proposals and 4 edits of at most 0.2, 4 critics of which one is the"
-    " target, batches of 64, one gradient step of the critics for each environment step, Adam's steps 1e-3 (3e-3 of the"
-    " temperature), where the paper has layers of 256, three blocks of 256, 8 and 8, edits of 0.05, 10 critics, 256, 20"
-    " and 3e-4. RLPD has the same critics, data and batches. Better means by 0.1, or with disjoint 90% intervals."
-    " Interquartile means over seeds; the intervals shown are 95% bootstrap."
+    f"In {ENV} the success rate is of {EPISODES} episodes of each seed, or as many as the command says; trained on"
+    " r - 1 with 200 demonstrations of a scripted walker, 40% of them cut before the goal. Sizes are a CPU's: layers of"
+    " 64, one block of 32 of the diffusion with 10 steps, 4 proposals and 4 edits of at most 0.2, 4 critics of which"
+    " one is the target, batches of 64, one gradient step of the critics for each environment step, Adam's steps 1e-3"
+    " (3e-3 of the temperature), where the paper has layers of 256, three blocks of 256, 8 and 8, edits of 0.05, 10"
+    " critics, 256, 20 and 3e-4. RLPD has the same critics, data and batches. Better means by 0.1, or with disjoint"
+    " 90% intervals. Interquartile means over seeds; the intervals shown are 95% bootstrap."
 )
 
 
