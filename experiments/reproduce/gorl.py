@@ -328,7 +328,7 @@ KNOWN: tuple[Callable[[], Iterator[Row]], ...] = (
 
 
 def trained(env: str, arguments: Sizes, changes: Mapping[str, Any], extra: int = 0) -> np.ndarray:
-    """``[seeds, stages]`` returns at the ends of the stages of a training.
+    """``[seeds, stages]`` returns at the ends of the stages of a training, whose lengths are whole numbers.
 
     Args:
         changes: of the preset's configuration.
@@ -341,23 +341,23 @@ def trained(env: str, arguments: Sizes, changes: Mapping[str, Any], extra: int =
     config = configure("gorl", preset, list(arguments.options)).replace(**changes)
     steps = arguments.steps or preset.steps
     assert steps is not None, f"the preset {preset.name} has no steps"
+    # Judged as often as there are units in the stages' lengths, so that every stage ends with a judgement.
+    units, per_update = round(sum(config.stages)), config.num_envs * config.num_steps
+    updates = -(-(steps + extra) // (per_update * units)) * units
     result = train(
         config,
         env,
         env_settings=preset.env_settings,
         seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
-        steps=steps + extra,
-        # As often as there are units in the stages' lengths, so that every stage ends with a judgement.
-        evaluate_every=-(-(steps + extra) // round(sum(config.stages))),
+        updates=updates,
+        evaluate_every=updates // units * per_update,
         evaluation_episodes=EPISODES,
         tile=arguments.tile,
         sinks=[Progress()],
     )
     seconds = {what: f"{spent:.0f}" for what, spent in result.seconds.items()}
     print(f"{env} {dict(changes)}: {arguments.seeds} seeds, seconds {seconds}", flush=True)
-    returns = result.metrics["evaluation_return"]
-    lengths = np.round(np.cumsum(config.stages)).astype(int) - 1
-    return returns[:, np.minimum(lengths, returns.shape[1] - 1)]
+    return result.metrics["evaluation_return"][:, np.rint(np.cumsum(config.stages)).astype(int) - 1]
 
 
 class Trainings:

@@ -160,7 +160,7 @@ def test_draws_are_uniform_and_independent(calls):
 def test_what_is_forgotten_is_not_drawn_again():
     """After a full ring only what came since, and all of it; without the condition nothing changes."""
     history = history_of(1)
-    buffer = replay(source_of(history, 4), lambda key: NOTHING, gamma=GAMMA, capacity=32, batch_size=64)
+    buffer = replay(source_of(history, 4), lambda key: NOTHING, gamma=GAMMA, capacity=32, batch_size=32)
     step = jax.jit(lambda state, key, when: buffer.next(forgotten(state, when), NOTHING, key))
     state, seen = buffer.init(jax.random.key(0)), []
     for call in range(9):
