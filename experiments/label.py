@@ -27,8 +27,8 @@ class Labelling:
     settings: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", help_behavior_hint="")] = ()
     """Other settings of the instances as key=value: capacity=50, length=4, prizes=uniform."""
     solver: Annotated[str | None, or_none("NAME")] = None
-    """Who solves them: fast-tsp or elkai, hygese, local-search, ortools or knapsack, held-karp; by default the first that
-    is installed."""
+    """Who solves them: fast-tsp or elkai, hygese, local-search, ortools or knapsack, held-karp; the first of these that
+    is installed by default."""
     effort: Annotated[float | None, or_none("FLOAT")] = None
     """How long it searches: seconds of fast-tsp, runs of elkai, iterations without a better solution of hygese,
     perturbations of local-search."""

@@ -293,8 +293,8 @@ def read_card(directory: Path) -> LabelCard:
 
 
 def write(directory: Path, file: int, instance: Instance, actions: np.ndarray, cost: np.ndarray) -> None:
-    leaves = {name(path): leaf for path, leaf in jax.tree.leaves_with_path(instance)}
-    arrays = leaves | {"actions": actions, "cost": cost}
+    arrays: dict[str, Any] = {name(path): leaf for path, leaf in jax.tree.leaves_with_path(instance)}
+    arrays |= {"actions": actions, "cost": cost}
     atomically(path_of(directory, file), lambda to: np.savez(to, **arrays))
 
 
