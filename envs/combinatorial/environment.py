@@ -1,5 +1,6 @@
 """Construction of solutions as decision processes: the direct one, and the transform to its bisimulation quotient."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -241,7 +242,7 @@ class Quotient(EnvironmentTransform):
         dead = ~jnp.any(mask)  # nothing fits from the start; else an episode has ended before
         before, after = state.instance.remaining, instance.remaining
         remaining: Remaining = jax.tree.map(lambda x, y: jnp.where(dead, x, y), before, after)
-        state = QuotientState(time=state.time + 1, instance=instance.replace(remaining=remaining))
+        state = QuotientState(time=state.time + 1, instance=dataclasses.replace(instance, remaining=remaining))
         return self._observation(state), state, jnp.where(dead, 0.0, reward), done | dead, {}
 
     def is_terminated(self, state: Any, params):

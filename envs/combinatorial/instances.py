@@ -1,5 +1,6 @@
 """Instances made from arrays: by generators, from files, from a user's own data."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -55,10 +56,11 @@ def padded(instance: Instance, slots: int) -> Instance:
         widths = [(0, slots - present)] * axes + [(0, 0)] * (jnp.ndim(array) - axes)
         return jnp.pad(array, widths)
 
-    return instance.replace(
+    return dataclasses.replace(
+        instance,
         nodes={name: pad(rows, 1) for name, rows in instance.nodes.items()},
         cost=None if instance.cost is None else pad(instance.cost, 2),
-        remaining=instance.remaining.replace(valid=pad(instance.remaining.valid, 1)),
+        remaining=dataclasses.replace(instance.remaining, valid=pad(instance.remaining.valid, 1)),
     )
 
 

@@ -13,6 +13,7 @@ An action is ``slot * flags + flag``; only CVRP has two flags, 1 of them for goi
 All functions are of one instance and made to be vmapped; ``n`` is the number of slots.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -168,7 +169,7 @@ def advance(problem: Problem, instance: Instance, action: Any) -> tuple[Instance
         origin=jnp.asarray(node, jnp.int32) if problem.path else before.origin,
         budget=budget - problem.spend(instance, before.origin, node),
     )
-    successor = instance.replace(remaining=after)
+    successor = dataclasses.replace(instance, remaining=after)
     done = ~jnp.any(allowed(problem, successor))
     cost = problem.price(instance, before.origin, node, flag) + jnp.where(done, problem.closing(instance, node), 0.0)
     return successor, -cost, done
@@ -199,7 +200,7 @@ def reduced(problem: Problem, instance: Instance, actions: jax.Array, steps: Any
         origin=jnp.where(steps > 0, last, start.origin) if problem.path else start.origin,
         budget=budget,
     )
-    return instance.replace(remaining=remaining)
+    return dataclasses.replace(instance, remaining=remaining)
 
 
 def origins_of(problem: Problem, instance: Instance, actions: jax.Array) -> jax.Array:

@@ -60,7 +60,8 @@ class OffPolicy(ActorsAndCritics):
     """Folder of a data set that half of every batch is drawn from (RLPD, Ball et al. 2023); see
     jaxrl.sources.dataset."""
     offline: bool = static(False)
-    """Learn from the prior data alone, without steps in the environment; learning curves count rows of batches."""
+    """Learn from the prior data alone, without steps in the environment: as many gradient steps an iteration as with
+    it, and learning curves count the rows of their batches."""
 
     def check_off_policy(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
@@ -117,6 +118,7 @@ class OffPolicy(ActorsAndCritics):
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
         if self.offline:
+            assert prior is not None
             return iterate(sampled(prior, self.batch_size, updates), learner)
         source = replay(
             rollout(env, env_params, self.num_envs, self.num_steps),

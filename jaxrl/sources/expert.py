@@ -17,7 +17,6 @@ import json
 import math
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -293,8 +292,8 @@ def read_card(directory: Path) -> LabelCard:
 
 
 def write(directory: Path, file: int, instance: Instance, actions: np.ndarray, cost: np.ndarray) -> None:
-    leaves = {name(path): leaf for path, leaf in jax.tree.leaves_with_path(instance)}
-    arrays = leaves | {"actions": actions, "cost": cost}
+    arrays: dict[str, Any] = {name(path): leaf for path, leaf in jax.tree.leaves_with_path(instance)}
+    arrays |= {"actions": actions, "cost": cost}
     atomically(path_of(directory, file), lambda to: np.savez(to, **arrays))
 
 
@@ -305,13 +304,13 @@ def name(path: Any) -> str:
 
 def atomically(path: Path, write: Callable[[Any], Any]) -> None:
     """Writes a file that is there as a whole or not at all."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("wb") as file:
             write(file)
         os.replace(partial, path)
     except BaseException:
-        os.unlink(partial)
+        partial.unlink(missing_ok=True)
         raise
 
 

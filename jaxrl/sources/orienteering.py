@@ -4,6 +4,8 @@ After Vansteenwegen et al. (2009, doi:10.1016/j.cor.2008.11.008) in outline: tak
 rest, put in what earns most for its detour, exchange; keep what is not worse. Compiled by numba.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -61,7 +63,7 @@ def search(cost: np.ndarray, prize: np.ndarray, most: float, rounds: int, rng: n
 
 
 @numba.njit(cache=True)
-def total(tour: np.ndarray, size: int, prize: np.ndarray) -> float:
+def total(tour: np.ndarray, size: int, prize: np.ndarray) -> Any:
     held = 0.0
     for at in range(size):
         held += prize[tour[at]]
@@ -69,7 +71,7 @@ def total(tour: np.ndarray, size: int, prize: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def length_of(tour: np.ndarray, size: int, cost: np.ndarray) -> float:
+def length_of(tour: np.ndarray, size: int, cost: np.ndarray) -> Any:
     walked = 0.0
     for at in range(size - 1):
         walked += cost[tour[at], tour[at + 1]]

@@ -52,7 +52,7 @@ def arrays_of(problem: str, instance: Any) -> Arrays:
     valid = np.flatnonzero(np.asarray(instance.remaining.valid))
     rows = valid if problem == "kp" else valid[valid != int(instance.destination)]
     nodes = {name: np.asarray(values, np.float64)[rows] for name, values in instance.nodes.items()}
-    arrays = {name: nodes[name] for name in ("demand", "prize", "value", "weight") if name in nodes}
+    arrays: Arrays = {name: nodes[name] for name in ("demand", "prize", "value", "weight") if name in nodes}
     if problem != "kp":
         if instance.cost is None:
             at = nodes["coordinates"]
