@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxrl.envs.control import maze
 from PIL import Image, ImageDraw
 
 from experiments.expert_viewer import expert_map
@@ -361,6 +362,23 @@ def mountain_car(env: Any, states: Any, params: Any) -> Iterator[np.ndarray]:
         yield canvas.array()
 
 
+def point_maze(env: Any, states: Any, params: Any) -> Iterator[np.ndarray]:
+    """The walls, the goal with the radius within which it is reached, and the point with the way that it came."""
+    size = len(maze.MAZE)
+    up = np.array([1, -1])  # rows count downwards
+    way = np.asarray(states.position) * up
+    for last, position in enumerate(way):
+        canvas = Canvas((336, 336), (0, -size), (size, 0))
+        for row, column in np.argwhere(maze.WALLS):
+            low, high = (column, -row - 1), (column + 1, -row)
+            canvas.polygon([low, (high[0], low[1]), high, (low[0], high[1])], GREY)
+        canvas.disc(maze.GOAL * up, float(params.radius), GREEN)
+        if last:
+            canvas.line(way[: last + 1], BLUE, 0.05)
+        canvas.disc(position, 0.15, ORANGE)
+        yield canvas.array()
+
+
 def min_atar(env: Any, states: Any, params: Any) -> Iterator[np.ndarray]:
     """The observation's channels as colours, later ones over earlier ones; the player, channel 0, on top."""
     inner = envs.unwrapped(env)
@@ -396,6 +414,7 @@ def brax_page(env: Any, states: Any, params: Any) -> str:
 register("CartPole-v1", frames=cart_pole, fps=50)
 register("Pendulum-v1", frames=pendulum, fps=20)
 register("Acrobot-v1", frames=acrobot, fps=15)
+register("control/point-maze-v0", frames=point_maze, fps=15)
 register("MountainCar-v0", frames=mountain_car)
 register("MountainCarContinuous-v0", frames=mountain_car)
 register("*-MinAtar", frames=min_atar, fps=12)

@@ -1,17 +1,20 @@
-"""EXPO against known answers: ``python -m experiments.reproduce.expo [--quick]``.
+"""EXPO against known answers, and beside RLPD: ``python -m experiments.reproduce.expo [--quick] [--seeds N]``.
 
-All of them are exact or of a known law: order statistics of candidates, where edits go under a linear critic, which
-entropies edits can have, and what the temperature does when it is asked for others.
+The quick checks are exact or of a known law: order statistics of candidates, where edits go under a linear critic,
+which entropies edits can have, and what the temperature does when it is asked for others. Without ``--quick``, EXPO is
+trained in a maze of which it has demonstrations, beside variants without its parts and beside RLPD.
 """
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from experiments.reproduce.known import reproduce_known
+from experiments.reproduce import expo_maze
+from experiments.reproduce.known import Arguments, reproduce_parts
 from experiments.reproduce.table import Row, exact
 
 ENV = "control/multi-goal-v0"
@@ -22,7 +25,26 @@ LEAST_WIDTH = 0.3033
 """of edits whose entropy can be minus half the number of dimensions"""
 DRIFT = 39.96
 """of the logarithm of the temperature in 100,000 steps of 3e-4, edits 0.05 wide"""
-INTRODUCTION = "Candidates are drawn from N(0, 1), and scores and critics are linear in the action."
+INTRODUCTION = (
+    "Candidates of the exact rows are drawn from N(0, 1), and scores and critics are linear in the action. "
+    + expo_maze.INTRODUCTION
+)
+
+
+@dataclass
+class Sizes(Arguments):
+    """What to check."""
+
+    seeds: int = 4
+    """Of each training in the maze."""
+    first_seed: int = 0
+    """The least of them."""
+    steps: int = 20_000
+    """Environment steps of each seed."""
+    pretraining: int = 5_000
+    """Gradient steps of the diffusion on the demonstrations alone."""
+    episodes: int = expo_maze.EPISODES
+    """Of each seed at each evaluation."""
 
 
 def candidates() -> Iterator[Row]:
@@ -143,5 +165,16 @@ def chosen() -> Iterator[Row]:
     yield exact("values of subsets of equal critics, largest error", float(np.max(list(errors.values()))), 0.0, 1e-6)
 
 
+def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:
+    """The rows, as soon as they are known."""
+    for part in (candidates, edits, chosen):
+        yield part()
+    if not arguments.quick:
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        yield expo_maze.maze(seeds, arguments.steps, arguments.pretraining, arguments.episodes)
+
+
 if __name__ == "__main__":
-    sys.exit(reproduce_known("expo", __doc__, "EXPO", INTRODUCTION, [candidates, edits, chosen]))
+    sys.exit(
+        reproduce_parts("expo", __doc__, "EXPO: known answers, and a maze beside RLPD", INTRODUCTION, parts, Sizes)
+    )

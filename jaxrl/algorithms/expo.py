@@ -11,11 +11,11 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from jaxrl.algorithms.generative import Generative, imitated, in_units, of_batch
-from jaxrl.algorithms.off_policy import INFINITY
+from jaxrl.algorithms.off_policy import INFINITY, mean_of
 from jaxrl.core.alternate import Term
 from jaxrl.core.chain import chain
 from jaxrl.core.config import check_within, static
-from jaxrl.core.types import Average, Learner, Policy, Transition
+from jaxrl.core.types import Learner, Policy, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.control import Actor
 from jaxrl.networks.denoiser import ResidualMLP, TimeFeatures, denoiser
@@ -24,7 +24,7 @@ from jaxrl.policies.bases import gaussian, squash, stretched
 from jaxrl.policies.control import Critics, critics
 from jaxrl.policies.denoising import generative
 from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
-from jaxrl.policies.transforms import best, on_part, several, with_edits
+from jaxrl.policies.transforms import best, edit, on_part, several, with_edits
 
 
 class EditedAgent(NamedTuple):
@@ -39,6 +39,8 @@ class EditedAgent(NamedTuple):
     policy: Policy
     """the best, by the critics in its parameters, of actions of the base and of their edits; sends it clipped into the
     box"""
+    bootstrap: Policy
+    """whose actions the critics' targets are the values of: ``policy``, or one edited action of the base"""
 
 
 @struct.dataclass
@@ -64,7 +66,10 @@ class EXPO(Generative):
     num_proposals: int = static(8)
     """Actions of the diffusion that are compared."""
     num_edits: int = static(8)
-    """How many of them are compared edited as well."""
+    """How many of them are compared edited as well; with 0 the best of the diffusion's own is chosen."""
+    best_in_target: bool = static(True)
+    """Bootstrap from the best candidate too; else from one action of the diffusion, edited if any are, and candidates
+    are only compared to act."""
     target_critics: int = static(2)
     """Critics of the random subset whose least value counts."""
     diffusion_steps: int = static(10)
@@ -147,7 +152,8 @@ class EXPO(Generative):
         policy = chain(several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform))(
             based
         )
-        return EditedAgent(based, editor, critic, stretched(policy, space.low, space.high))
+        policy, one = stretched(policy, space.low, space.high), edit(editor)(based) if self.num_edits else based
+        return EditedAgent(based, editor, critic, policy, policy if self.best_in_target else one)
 
     def least(self, critic: Critics, params: Any, obs: Any, action: Any, uniform: jax.Array) -> jax.Array:
         """``[R]``: the least value of the critics with the least of ``uniform[C]``, as many as ``target_critics``."""
@@ -173,7 +179,7 @@ class EXPO(Generative):
             next_obs, rows = transition.next_obs, transition.reward.shape
             # The diffusion that learns, not the copy that acts, and the slow critics.
             with_slow = params | {"critics": target}
-            action_t, _ = agent.policy.sample(with_slow, next_obs, agent.policy.noise(act_key, rows))
+            action_t, _ = agent.bootstrap.sample(with_slow, next_obs, agent.bootstrap.noise(act_key, rows))
             uniform = jax.random.uniform(subset_key, (self.num_critics,))
             q_t = self.least(agent.critics, target, next_obs, action_t, uniform)
             return self.temporal_difference(agent.critics, params, transition, q_t, drop_key)
@@ -195,9 +201,7 @@ class EXPO(Generative):
 
         def temperature_loss(params, batch, key, earlier):
             del batch, key
-            measured = earlier["entropy"]
-            entropy = measured.total if isinstance(measured, Average) else measured
-            temperature = jnp.exp(params["temperature"])
+            entropy, temperature = mean_of(earlier["entropy"]), jnp.exp(params["temperature"])
             goal = self.entropy_goal(size)
             return temperature * (jax.lax.stop_gradient(entropy) - goal), {"temperature": temperature}
 

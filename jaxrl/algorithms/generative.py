@@ -15,10 +15,9 @@ from jaxrl.core.combine import TargetState, WithTarget, relabel, with_target
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import acting, descend, judged_as_it_acts
 from jaxrl.core.types import Algorithm, Key, Learner, Metrics, Policy, PyTree, Transition
-from jaxrl.errors import InvalidArgument
 from jaxrl.losses.value import squared_error
 from jaxrl.policies.control import Critics, check_bounded
-from jaxrl.sources.dataset import load, rows_of
+from jaxrl.sources.dataset import rows_of
 
 
 class Agent(NamedTuple):
@@ -37,31 +36,18 @@ class Agent(NamedTuple):
 
 @struct.dataclass(kw_only=True)
 class Generative(OffPolicy):
-    """The hyperparameters of a generative policy beside critics, for an algorithm to inherit.
-
-    Learns from replayed steps, half prior data where there are any, or from prior data alone.
-    """
+    """The hyperparameters of a generative policy beside critics, for an algorithm to inherit."""
 
     base_rate: float = 0.005
     """How far the copy of the base policy moves at each move; 1 copies."""
     decay_updates: int | None = static(None)
     """Gradient steps over which the step size of the base policy falls to 0, as a cosine; it stays by default."""
-    prior: str | None = static(None)
-    """Folder of a data set to learn from as well; see jaxrl.sources.dataset."""
-    offline: bool = static(False)
-    """Learn from the prior data alone, without steps in the environment; learning curves count rows of batches."""
 
     def check_generative(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
         check_bounded(env, env_params)
         self.check_off_policy(env, env_params)
         check_within(self, base_rate=(0, 1), decay_updates=(1, INFINITY))
-        if self.prior is None and self.offline:
-            raise InvalidArgument("prior", None, "must be given to learn offline")
-        if self.prior is not None:
-            if self.batch_size % 2 and not self.offline:
-                raise InvalidArgument("batch_size", self.batch_size, "must be even, for half of it to be prior data")
-            load(self.prior, env)
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
@@ -76,13 +62,9 @@ class Generative(OffPolicy):
         """
         del updates
         env_params = env.default_params if env_params is None else env_params
-        prior = None if self.prior is None else load(self.prior, env).transitions
-        learner = self.learner(self.agent(env, env_params), env, env_params, prior)
+        learner = self.learner(self.agent(env, env_params), env, env_params, self.prior_data(env))
         learner = relabel(judged_as_it_acts(learner), in_units(env, env_params))
-        if self.offline:
-            assert prior is not None
-            return self.from_data(learner, env, env_params, prior)
-        return self.from_replay(learner, env, env_params, prior)
+        return self.from_replay(learner, env, env_params)
 
     def agent(self, env: Environment, env_params: Any) -> Any:
         """Policies and critics that fit an environment, an ``Agent``."""

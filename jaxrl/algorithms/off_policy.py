@@ -2,19 +2,20 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.combine import after, iterate, normalised, repeated, restarted
+from jaxrl.core.combine import after, iterate, normalised, relabel, repeated, restarted
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import with_clipping
-from jaxrl.core.types import Algorithm, Learner, Transition
+from jaxrl.core.types import Algorithm, Average, Learner, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.control import ActorsAndCritics
 from jaxrl.policies.exploration import epsilon_greedy
-from jaxrl.sources.dataset import sampled, with_prior
+from jaxrl.sources.dataset import load, sampled, with_prior
 from jaxrl.sources.replay import replay
 from jaxrl.sources.rollout import least_truncated_length, rollout
 
@@ -52,6 +53,15 @@ class OffPolicy(ActorsAndCritics):
     2022); never by default."""
     normalise_observations: bool = static(False)
     """Standardise observations by the running moments of what is replayed."""
+    reward_offset: float = 0.0
+    """Added to every reward that is learned from, prior data included: -1 makes time cost something where only arrival
+    is rewarded."""
+    prior: str | None = static(None)
+    """Folder of a data set that half of every batch is drawn from (RLPD, Ball et al. 2023); see
+    jaxrl.sources.dataset."""
+    offline: bool = static(False)
+    """Learn from the prior data alone, without steps in the environment: as many gradient steps an iteration as with
+    it, and learning curves count the rows of their batches."""
 
     def check_off_policy(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
@@ -71,7 +81,17 @@ class OffPolicy(ActorsAndCritics):
                 f"must give a whole number of gradient steps for the num_envs * num_steps ="
                 f" {self.num_envs * self.num_steps} environment steps of an iteration, not {per_iteration:g}",
             )
+        if self.prior is None and self.offline:
+            raise InvalidArgument("prior", None, "must be given to learn offline")
+        if self.prior is not None:
+            if self.batch_size % 2 and not self.offline:
+                raise InvalidArgument("batch_size", self.batch_size, "must be even, for half of it to be prior data")
+            load(self.prior, env)
         self.check_actors_and_critics(env, env_params)
+
+    def prior_data(self, env: Environment) -> Transition | None:
+        """The transitions ``[rows, ...]`` of ``prior``, as they are stored; None without."""
+        return None if self.prior is None else load(self.prior, env).transitions
 
     def optimiser(self, learning_rate: Any) -> optax.GradientTransformation:
         """Adam, after clipping."""
@@ -82,34 +102,23 @@ class OffPolicy(ActorsAndCritics):
         """Gradient steps of an iteration."""
         return round(self.update_to_data * self.num_envs * self.num_steps)
 
-    def from_data(self, learner: Learner, env: Environment, env_params: Any, data: Transition) -> Algorithm:
-        """The algorithm that takes no step in the environment: as many gradient steps an iteration as with
-        ``from_replay``, of random rows of ``data``, ``[rows, ...]``."""
-        if self.restart_every is not None:
-            learner = restarted(learner, self.restart_every)
-        learner = repeated(learner, self.updates_per_iteration)
-        if self.normalise_observations:
-            learner = normalised(learner, env.observation_space(env_params).shape)
-        return iterate(sampled(data, self.batch_size, self.updates_per_iteration), learner)
-
-    def from_replay(
-        self, learner: Learner, env: Environment, env_params: Any, prior: Transition | None = None
-    ) -> Algorithm:
-        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``.
-
-        Args:
-            prior: data, ``[rows, ...]``, that half of every batch is drawn from.
-        """
-        steps, updates = self.num_envs * self.num_steps, self.updates_per_iteration
+    def from_replay(self, learner: Learner, env: Environment, env_params: Any) -> Algorithm:
+        """The algorithm whose gradient steps ``learner`` makes, of batches ``Transition[batch_size, ...]``; of rows of
+        the prior data if it is ``offline``."""
+        steps, updates, prior = self.num_envs * self.num_steps, self.updates_per_iteration, self.prior_data(env)
         start = max(0, -(-self.learning_starts // steps) - 1)
         if self.restart_every is not None:
             learner = restarted(learner, self.restart_every)
-        learner = after(repeated(learner, updates), start)
-        learner = epsilon_greedy(
-            learner, env.action_space(env_params), lambda calls: jnp.where(calls < start, 1.0, 0.0)
-        )
+        learner = relabel(learner, lambda state, batch, key: batch._replace(reward=batch.reward + self.reward_offset))
+        learner = repeated(learner, updates)
+        if not self.offline:
+            uniform = lambda calls: jnp.where(calls < start, 1.0, 0.0)  # noqa: E731
+            learner = epsilon_greedy(after(learner, start), env.action_space(env_params), uniform)
         if self.normalise_observations:
             learner = normalised(learner, env.observation_space(env_params).shape)
+        if self.offline:
+            assert prior is not None
+            return iterate(sampled(prior, self.batch_size, updates), learner)
         source = replay(
             rollout(env, env_params, self.num_envs, self.num_steps),
             lambda key: learner.behaviour(learner.init(key)),
@@ -119,3 +128,8 @@ class OffPolicy(ActorsAndCritics):
             min_episode_steps=least_truncated_length(env_params),
         )
         return iterate(source if prior is None else with_prior(source, prior), learner)
+
+
+def mean_of(measured: Any) -> jax.Array:
+    """The value of a metric that a term reports, within the update in which it took a step."""
+    return measured.total if isinstance(measured, Average) else measured

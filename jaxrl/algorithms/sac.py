@@ -1,5 +1,5 @@
 """Soft actor-critic (Haarnoja et al. 2018a, 2018b), for continuous and discrete actions (Christodoulou 2019), with the
-options of REDQ (Chen et al. 2021) and DroQ (Hiraoka et al. 2022)."""
+options of REDQ (Chen et al. 2021), DroQ (Hiraoka et al. 2022) and RLPD (Ball et al. 2023)."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 
-from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
+from jaxrl.algorithms.off_policy import INFINITY, OffPolicy, mean_of
 from jaxrl.core.alternate import Term, alternate
 from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_one_of, check_within, static
@@ -43,6 +43,11 @@ class SAC(OffPolicy):
     """What of the critics' values the actor climbs."""
     target_critics: int | None = static(None)
     """A random subset of so many critics, whose least value is the target (REDQ); all by default."""
+    backup_entropy: bool = static(True)
+    """Count the entropy of the next action in the target; RLPD does not where rewards are sparse."""
+    actor_period: int = static(1)
+    """Gradient steps of the critics for each one of actor and temperature; with those of an iteration, as many as REDQ
+    and RLPD take."""
     value_network: bool = static(False)
     """Bootstrap from a network of the state's value, whose copy moves slowly, instead of from the critics' copies
     (Haarnoja et al. 2018a)."""
@@ -56,6 +61,7 @@ class SAC(OffPolicy):
             initial_temperature=(1e-6, INFINITY),
             temperature_learning_rate=(0, INFINITY),
             target_critics=(1, self.num_critics),
+            actor_period=(1, INFINITY),
         )
         if self.value_network and self.target_critics is not None:
             raise InvalidArgument("target_critics", self.target_critics, "must be None with a value network")
@@ -125,7 +131,7 @@ class SAC(OffPolicy):
         def soft_value(params, critics, obs, key):
             """The least value of the critics at actions of the actor, less the cost of their certainty."""
             q, log_prob = agent.expected(params["actor"], critics, obs, key, COMBINATIONS["least"])
-            return q - self.weight(params) * log_prob
+            return q - self.weight(params) * log_prob if self.backup_entropy else q
 
         def critic_loss(params, batch: WithTarget, key, earlier):
             del earlier
@@ -150,16 +156,18 @@ class SAC(OffPolicy):
 
         def temperature_loss(params, batch, key, earlier):
             del batch, key
-            return params["temperature"] * (earlier["entropy"] - goal), {"temperature": jnp.exp(params["temperature"])}
+            entropy = mean_of(earlier["entropy"])
+            return params["temperature"] * (entropy - goal), {"temperature": jnp.exp(params["temperature"])}
 
         terms = {
             "critics": Term(critic_loss, self.optimiser(self.critic_learning_rate)),
-            "actor": Term(self.actor_loss(agent), self.optimiser(self.actor_learning_rate)),
+            "actor": Term(self.actor_loss(agent), self.optimiser(self.actor_learning_rate), self.actor_period),
         }
         if self.value_network:
             terms["value"] = Term(value_loss, self.optimiser(self.critic_learning_rate))
         if self.temperature is None:
-            terms["temperature"] = Term(temperature_loss, optax.adam(self.temperature_learning_rate))
+            optimiser = optax.adam(self.temperature_learning_rate)
+            terms["temperature"] = Term(temperature_loss, optimiser, self.actor_period)
         return terms
 
     def entropy_goal(self, env: Environment, env_params: Any) -> Any:

@@ -119,9 +119,9 @@ class Denoiser(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, time: jax.Array, obs: jax.Array, dropping: bool = False) -> jax.Array:
         lead = x.shape[:-1]
-        # Features of the times that there are: in a chain all rows share one.
-        time = self.time_features()(jnp.atleast_1d(jnp.asarray(time, jnp.float32)))
-        time = jnp.broadcast_to(time, (*lead, time.shape[-1])).astype(x.dtype)
+        # One time for all rows, as a sampler's step has, is looked at once.
+        features = self.time_features()(jnp.atleast_1d(time).astype(jnp.float32)).astype(x.dtype)
+        time = jnp.broadcast_to(features, (*lead, features.shape[-1]))
         obs = obs.reshape(*obs.shape[: obs.ndim - self.rank], -1).astype(x.dtype)
         obs = jnp.broadcast_to(obs, (*lead, obs.shape[-1]))
         call: Any = {"dropping": True} if dropping else {}

@@ -22,6 +22,7 @@ from jaxrl.engine.loading import load_run
 from jaxrl.errors import InvalidArgument, UserError
 
 DRAWN = ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0"]
+DRAWN += ["control/point-maze-v0"]
 DRAWN += [env_id for env_id in envs.registered() if env_id.endswith("-MinAtar")]
 
 
@@ -94,6 +95,12 @@ def test_acrobot_hangs_down_at_zero():
 def test_mountain_car_climbs_to_the_right(env_id):
     valley, slope = pictures_of(env_id, position=[-0.5, 0.2])
     assert (centre(slope, ORANGE) > centre(valley, ORANGE) + 50).all()
+
+
+def test_the_point_of_a_maze_is_where_it_is_seen_from_above():
+    """A row further down is drawn further down, a column further right to the right: 48 pixels a cell."""
+    one, other = pictures_of("control/point-maze-v0", position=[[1.5, 1.5], [5.5, 3.5]])
+    np.testing.assert_allclose(centre(other, ORANGE) - centre(one, ORANGE), [4 * 48, -2 * 48], atol=1)
 
 
 def test_minatar_player_is_white_where_it_is():

@@ -1,4 +1,4 @@
-"""EXPO: known answers, who learns from what, prior data, what is refused."""
+"""EXPO: known answers, what it learns on a probe, who learns from what, prior data, what is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.reproduce import expo as known
-from jaxrl import EXPO, InvalidArgument, make
+from jaxrl import EXPO, InvalidArgument, make, train
 from jaxrl.core.combine import WithTarget
 from jaxrl.core.types import Transition
+from jaxrl.engine.program import member_axes
 from jaxrl.sources.dataset import Card, DataSet, save
 
 ENV = make("Pendulum-v1")
@@ -18,6 +19,17 @@ SMALL = {
     "num_critics": 3, "target_critics": 2, "batch_size": 4, "capacity": 64, "learning_starts": 4, "num_envs": 2,
     "update_to_data": 1.0,
 }  # fmt: skip
+
+
+# Ten steps of diffusion: with fewer its actions are closer together than what it imitates, which is its own actions
+# here, so that they contract wherever they are. And entropy that is worth less than an edit from the start on: at a
+# temperature of 1 edits as small as these are noise for some thousand updates.
+LEARNS = EXPO(
+    hidden_sizes=(16,), base_width=16, base_blocks=1, num_proposals=4, num_edits=4, num_critics=3, target_critics=2,
+    batch_size=32, capacity=4096, learning_starts=256, num_envs=8, update_to_data=0.125, edit_width=0.2,
+    initial_temperature=0.01, temperature_learning_rate=1e-2, critic_learning_rate=1e-2, actor_learning_rate=1e-2,
+    base_learning_rate=3e-3, target_rate=0.1, base_rate=0.05,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +49,49 @@ def test_known_answers(part):
     rows = list(part())
     assert rows
     assert [row for row in rows if row.verdict != "holds"] == []
+
+
+def parts(state):
+    """Parameters, the copy of the diffusion that acts, and slow critics of an algorithm's state."""
+    learner = state.learner  # behind the counts of exploration and of learning_starts
+    while not hasattr(learner, "target"):
+        learner = learner.inner
+    return learner.inner.inner.params, learner.target, learner.inner.target
+
+
+def test_an_action_and_edits_towards_it(mesh_of):
+    """All seeds choose actions around the target, closer to it than the diffusion's, and edits lead to it."""
+    env, seeds = make("probe/target-v0"), range(1000, 1004)
+    result = train(LEARNS, env, seeds=seeds, updates=400, evaluate_every=0, mesh=mesh_of(1), tile=len(seeds))
+    algorithm, agent = LEARNS.make(env), LEARNS.agent(env, env.default_params)
+    obs, edited = jnp.ones((256, 1)), jnp.array([[-0.1], [1.0]])
+
+    def look(state):
+        key, (params, slow, _) = jax.random.key(0), parts(state)
+        imitated = agent.base.sample({"base": slow}, obs, agent.base.noise(key, obs.shape[:1]))[0]
+        where = (obs[:2], edited)
+        edits = agent.editor.decode(agent.editor.mode(params, where), params, where)
+        return algorithm.policy(state, obs, key)[:, 0], imitated[:, 0], edits[:, 0]
+
+    chosen, imitated, edits = jax.jit(jax.vmap(look, in_axes=(member_axes(result.states),)))(result.states)
+    assert (jnp.abs(jnp.median(chosen, axis=1) - 0.5) < 0.15).all()
+    far, near = (jnp.square(each - 0.5).mean(axis=1) for each in (imitated, chosen))
+    assert (near < far / 2).all()
+    assert (edits[:, 0] > 0.1).all()
+    assert (edits[:, 1] < -0.1).all()
+
+
+def test_a_target_of_one_sample():
+    """Without edits it is the diffusion's action; with them it is within their width."""
+    for count, apart in ((0, 0.0), (1, 0.05)):
+        config = EXPO(**SMALL | {"num_edits": count}, best_in_target=False)
+        agent = config.agent(ENV, PARAMS)
+        params = agent.base.init(jax.random.key(0)) | agent.editor.init(jax.random.key(1))
+        obs, noise = jnp.ones((64, 3)), agent.bootstrap.noise(jax.random.key(2), (64,))
+        action, _ = jax.jit(agent.bootstrap.sample)(params, obs, noise)
+        own, _ = jax.jit(agent.base.sample)(params, obs, noise[0] if count else noise)
+        assert jnp.abs(action - own).max() <= apart + 1e-6
+        assert count == 0 or (action != own).any()
 
 
 def test_nobody_learns_through_another():
@@ -78,12 +133,6 @@ def test_steps_and_slow_copies(prior, trees):
     states = [start]
     for _ in range(3):
         states.append(update(states[-1])[0])
-
-    def parts(state):
-        learner = state.learner  # behind the counts of exploration and of learning_starts
-        while not hasattr(learner, "target"):
-            learner = learner.inner
-        return learner.inner.inner.params, learner.target, learner.inner.target
 
     (first, slow, target), (waited, *_), (second, later_slow, later_target), _ = map(parts, states)
     trees.equal(first, waited)

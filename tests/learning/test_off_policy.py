@@ -7,9 +7,11 @@ import pytest
 
 from jaxrl import MDPO, PMOE, PMOEPPO, PPO, SAC, TD3, TRPO, InvalidArgument, SoftMDPO, make, train
 from jaxrl.core.combine import WithTarget
+from jaxrl.core.types import Transition
 from jaxrl.engine.program import member_axes
 from jaxrl.losses.policy_gradient import mirror_descent
 from jaxrl.policies.networks import actor_critic
+from jaxrl.sources.dataset import Card, DataSet, save
 from jaxrl.stats import interquartile_interval
 
 SEEDS = range(1000, 1008)
@@ -72,6 +74,38 @@ def test_a_learned_temperature_brings_the_entropy_to_its_goal(mesh_of):
         config, "probe/target-v0", seeds=SEEDS, updates=600, evaluate_every=4_000, mesh=mesh_of(1), tile=len(SEEDS)
     )
     assert abs(np.median(result.metrics["entropy"][:, -1]) + 0.5) < 0.15
+
+
+def test_half_of_what_is_learned_from_is_prior_data(tmp_path, mesh_of):
+    """Rewards of 1 from the environment and of 3 from the data, less a half: values of 1.5 (RLPD)."""
+    env, rows = make("probe/constant-v0", continuous=True), 16
+    obs, action = np.ones((rows, 1), np.float32), np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
+    ones = np.ones(rows, np.float32)
+    data = Transition(obs, action, 3 * ones, 0 * ones, ones, obs, {})
+    save(DataSet(Card(env.name, "none", 0.0, 3.0), data, np.arange(rows)), tmp_path / "data")
+    config = SAC(
+        **SMALL, temperature=0.01, prior=str(tmp_path / "data"), reward_offset=-0.5, num_critics=3, target_critics=1,
+        layer_norm=True, actor_value="mean", backup_entropy=False, actor_period=2,
+    )  # fmt: skip
+    result = train(config, env, seeds=SEEDS, updates=300, evaluate_every=2_000, mesh=mesh_of(1), tile=len(SEEDS))
+    np.testing.assert_allclose(result.metrics["q"][:, -1], 1.5, atol=0.2)
+
+
+def test_targets_without_entropy():
+    """Are those of a temperature of 0."""
+    env, losses = make("Pendulum-v1"), []
+    for config in (
+        SAC(hidden_sizes=(8,), temperature=0.0),
+        SAC(hidden_sizes=(8,), temperature=5.0, backup_entropy=False),
+        SAC(hidden_sizes=(8,), temperature=5.0),
+    ):
+        agent, params, batch, _ = batch_and_params(config, env)
+        rows = jnp.ones(32)
+        transition = Transition(batch.obs, jnp.ones((32, 1)), rows, rows, 0 * rows, batch.obs, {})
+        loss = config.terms(agent, lambda *_: None, -1.0)["critics"].loss
+        losses.append(float(loss(params, WithTarget(transition, params["critics"]), jax.random.key(1), {})[0]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert abs(losses[2] - losses[0]) > 0.1
 
 
 @pytest.mark.slow
@@ -211,6 +245,8 @@ def test_pendulum(mesh_of):
         (SAC(num_critics=2, target_critics=3), "Pendulum-v1", "target_critics=3: must be within [1, 2]"),
         (SAC(log_std_min=3.0), "Pendulum-v1", "log_std_min=3.0: must be at most log_std_max=2.0"),
         (SAC(target_entropy=5.0), "CartPole-v1", "target_entropy=5.0: must be at most log 2"),
+        (SAC(actor_period=0), "Pendulum-v1", "actor_period=0: must be at least 1"),
+        (SAC(prior="nowhere"), "Pendulum-v1", "path='nowhere': must be a folder"),
         (SAC(value_network=True, target_critics=1), "Pendulum-v1", "target_critics=1: must be None with a value"),
         (SAC(network="minatar"), "Pendulum-v1", "network='minatar': "),
         (TD3(), "CartPole-v1", "env='CartPole-v1': must have continuous actions"),
