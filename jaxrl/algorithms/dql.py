@@ -56,7 +56,7 @@ class DQL(Generative):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
+        super().check(env, env_params)
         counts = ("num_candidates", "target_samples", "diffusion_steps", "base_period")
         check_within(self, eta=(0, INFINITY), temperature=(1e-6, INFINITY), **dict.fromkeys(counts, (1, INFINITY)))
 

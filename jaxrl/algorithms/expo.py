@@ -93,7 +93,7 @@ class EXPO(Generative):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
+        super().check(env, env_params)
         check_within(
             self,
             edit_width=(1e-6, 1),

@@ -65,7 +65,7 @@ class FQL(Generative):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
+        super().check(env, env_params)
         check_one_of(self, target_value=("mean", "least"))
         check_within(self, alpha=(0, INFINITY), flow_steps=(1, INFINITY))
 

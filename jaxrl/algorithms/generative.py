@@ -43,15 +43,11 @@ class Generative(OffPolicy):
     decay_updates: int | None = static(None)
     """Gradient steps over which the step size of the base policy falls to 0, as a cosine; it stays by default."""
 
-    def check_generative(self, env: Environment, env_params: Any) -> None:
+    def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
         check_bounded(env, env_params)
         self.check_off_policy(env, env_params)
         check_within(self, base_rate=(0, 1), decay_updates=(1, INFINITY))
-
-    def check(self, env: Environment, env_params: Any) -> None:
-        """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment with continuous actions in a box.
@@ -121,12 +117,9 @@ class Generative(OffPolicy):
 
     def falling(self, learning_rate: Any) -> Any:
         """The step size, for optax: as it is, or falling over ``decay_updates``."""
-        return learning_rate if self.decay_updates is None else decayed(learning_rate, self.decay_updates)
-
-
-def decayed(learning_rate: Any, updates: int) -> Callable[[Any], Any]:
-    """Falls to 0 over so many steps, as a cosine."""
-    return optax.cosine_decay_schedule(learning_rate, updates)
+        if self.decay_updates is None:
+            return learning_rate
+        return optax.cosine_decay_schedule(learning_rate, self.decay_updates)
 
 
 def of_batch(batch: WithTarget) -> tuple[Transition, PyTree, PyTree]:

@@ -58,7 +58,7 @@ class IDQL(Generative):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
+        super().check(env, env_params)
         check_one_of(self, choice=("best", "expectile"), base=("diffusion", "flow"))
         counts = ("num_candidates", "diffusion_steps", "base_width", "base_blocks")
         check_within(

@@ -59,7 +59,7 @@ class QSM(Generative):
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        self.check_generative(env, env_params)
+        super().check(env, env_params)
         check_one_of(self, schedule=tuple(SCHEDULES))
         counts = ("diffusion_steps", "base_width", "base_pairs")
         check_within(self, q_grad=(0, INFINITY), **dict.fromkeys(counts, (1, INFINITY)))
