@@ -42,10 +42,14 @@ def test_without_a_floor_it_is_ddpm():
 def test_densities_are_those_of_the_steps_that_were_taken():
     """Of noise within its bound, above the floor, the mean over coordinates is known; what is told again agrees."""
     policy = chain_of(STEPS, least_std=0.3, least_log_prob_std=0.3, noise_bound=1.0)
-    params = {"base": None, "tuned": INIT(jax.random.key(0))}
-    noise = policy.noise(jax.random.key(2), (ROWS,))
-    chain, log_prob = jax.jit(policy.sample)(params, OBS, noise)
-    again, entropy = jax.jit(policy.log_prob)(params, OBS, chain, jax.random.key(0))
+    params, noise = policy.init(jax.random.key(0)), policy.noise(jax.random.key(2), (ROWS,))
+
+    @jax.jit
+    def both(params):
+        chain, log_prob = policy.sample(params, OBS, noise)
+        return log_prob, *policy.log_prob(params, OBS, chain, jax.random.key(0))
+
+    log_prob, again, entropy = both(params)
     np.testing.assert_allclose(log_prob, again, atol=1e-4)
     assert log_prob.shape == (ROWS, STEPS)
     assert not entropy.any()
