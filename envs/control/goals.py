@@ -185,7 +185,8 @@ class TwoModes(Environment):
     def payoff(self, action: jax.Array, params) -> jax.Array:
         """The reward of actions ``[...]``, clipped into the box."""
         action = jnp.clip(action, -2.0, 2.0)
-        return sum(jnp.exp(-jnp.square(action - mode) / params.width) for mode in (-1.0, 1.0))
+        left, right = (jnp.exp(-jnp.square(action - mode) / params.width) for mode in (-1.0, 1.0))
+        return left + right
 
     def step_env(self, key, state: Any, action, params):
         """The same observation, state, reward, termination and an empty info."""

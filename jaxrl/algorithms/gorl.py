@@ -2,7 +2,7 @@
 differentiates. PPO and SAC act in the generator's latents, and now and then it is fitted anew to what they do."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -175,8 +175,7 @@ class Latents:
             encoder, params = in_latents(given, stage).policy, latents.params(env_params, given)
 
             def act(obs, keys):
-                state = AlgorithmState(None, learner, None)
-                return encoder(state, obs, keys[0], False), {}
+                return encoder(AlgorithmState(None, learner, keys[0]), obs, keys[0], False), {}
 
             obs, latent = self.collected(latents, params, Behaviour(jax.random.split, act), collect_key)
             return self.refined(generator, obs, generator.decode(given, obs, latent), latent, fit_key)
@@ -313,8 +312,8 @@ class GoRL(Latents, PPO):
 
     def in_stage(self, stage: jax.Array) -> "GoRL":
         """With the coefficients of one stage."""
-        first = stage == 0
-        return self.replace(
+        first, config = stage == 0, cast(Any, self)
+        return config.replace(
             clip=jnp.where(first, self.clip, self.later_clip),
             max_grad_norm=jnp.where(first, self.max_grad_norm, self.later_max_grad_norm),
             latent_penalty=jnp.where(first, self.latent_penalty, self.later_latent_penalty),

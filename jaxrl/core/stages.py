@@ -53,7 +53,7 @@ def in_stages(
     ends = tuple(dict.fromkeys(end for end in ends if end > 0))
 
     def number(calls: jax.Array) -> jax.Array:
-        return sum((jnp.int32(calls > end) for end in ends), jnp.int32(0))
+        return jnp.sum(calls > jnp.array(ends, jnp.int32), dtype=jnp.int32)
 
     def init(key):
         given = first(jax.random.fold_in(key, STAGE_KEY))
@@ -97,8 +97,9 @@ def in_stages(
 
 def acting_part(state: PyTree) -> tuple[PyTree, ...]:
     """What a learner acts by: statistics of observations, outermost first, and parameters."""
-    own = (state.moments,) if isinstance(state, NormalisedState) else ()
-    return (*own, *acting_part(state.inner)) if hasattr(state, "inner") else (state.params,)
+    if isinstance(state, NormalisedState):
+        return (state.moments, *acting_part(state.inner))
+    return acting_part(state.inner) if hasattr(state, "inner") else (state.params,)
 
 
 def with_acting_part(state: PyTree, part: tuple[PyTree, ...]) -> PyTree:

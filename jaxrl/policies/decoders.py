@@ -1,7 +1,7 @@
 """Decoders: conditional generators that are a function of one latent, trained on actions without it."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def decoder(
     )
     rank = len(obs_shape)
     if kind == "flow":
-        gain, asked = 1.0, network
+        gain, asked = 1.0, cast(Any, network)
         process, sampler = rectified_flow(), flow(steps)
     else:
         schedule = without_last(cosine_schedule(steps))

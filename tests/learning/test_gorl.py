@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.reproduce import gorl as known
+from experiments.reproduce import gorl_known as known
 from jaxrl import GoRL, GoRLSAC, InvalidArgument, make, train
 from jaxrl.core.combine import layers
 from jaxrl.core.moments import Moments
