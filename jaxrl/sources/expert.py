@@ -109,10 +109,10 @@ def shapes_of(problem: str, settings: dict[str, Any]) -> Any:
     return jax.eval_shape(generate, jax.random.key(0))
 
 
-def draw(card: LabelCard, begin: int, end: int) -> Instance:
-    """Instances ``begin`` to ``end`` of a card, leaves ``[end - begin, ...]``."""
+def drawer(card: LabelCard) -> Callable[[Any], Instance]:
+    """Compiled: numbers ``[M]`` of a card's instances to the instances, leaves ``[M, ...]``."""
     generate, key = GENERATORS[card.problem](**card.settings), jax.random.key(card.seed)
-    return jax.vmap(lambda i: generate(jax.random.fold_in(key, i)))(jnp.arange(begin, end))
+    return jax.jit(jax.vmap(lambda i: generate(jax.random.fold_in(key, i))))
 
 
 def right(problem: Problem, instance: Instance, actions: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -186,7 +186,7 @@ def solutions(
     done: int,
 ) -> Iterator[tuple[int, Instance, np.ndarray]]:
     """Files' instances and solutions, in order; those of the next one are on their way when one is waited for."""
-    steps = steps_of(card)
+    steps, draw = steps_of(card), drawer(card)
     waiting: collections.deque[tuple[int, Instance, list[Future]]] = collections.deque()
 
     def finish(done: int) -> tuple[int, tuple[int, Instance, np.ndarray]]:
@@ -201,7 +201,7 @@ def solutions(
     for file in missing:
         begin = file * SHARD
         size = wanted(instances, file)
-        drawn = jax.device_get(draw(card, begin, begin + size))
+        drawn = jax.device_get(draw(np.arange(begin, begin + size)))
         rows = [arrays_of(card.problem, jax.tree.map(lambda leaf, i=i: leaf[i], drawn)) for i in range(size)]
         part = max(1, size // (8 * max(workers, 1)))
         futures = [
