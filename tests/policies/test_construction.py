@@ -95,7 +95,9 @@ def test_an_exhaustive_beam_is_optimal(name):
     assert (found < single - 1e-3).any()
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("cvrp", "kp") else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS]
+)
 def test_compaction_changes_nothing(name):
     """Solutions of networks are the same in every choice of sizes, feasible, and those of a beam of 1."""
     problem, batch = MAKERS[name][0], instances(name, key=1)
