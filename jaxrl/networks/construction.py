@@ -74,6 +74,7 @@ class ConstructionNetwork(nn.Module):
     def __call__(self, tokens: Tokens) -> jax.Array:
         features = tokens.features.astype(jnp.float32)
         if self.matrix:
+            assert tokens.cost is not None
             x = CostEmbedding(self.width)(features, tokens.cost, tokens.valid)
         else:
             x = dense(self.width, name="embedding")(features)

@@ -6,6 +6,7 @@ the other. The sub-instance becomes smaller with every step; so that compiled pr
 into ever smaller static sizes on the way.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
@@ -279,7 +280,7 @@ def augmented(problem: Problem, decode: Decode, symmetries: int = 8) -> Decode:
         images = jnp.stack([symmetry(at) for symmetry in SYMMETRIES[:symmetries]])
 
         def one(image):
-            return decode(params, instances.replace(nodes=instances.nodes | {"coordinates": image}))
+            return decode(params, dataclasses.replace(instances, nodes=instances.nodes | {"coordinates": image}))
 
         return cheapest(problem, instances, jax.lax.map(one, images))
 
