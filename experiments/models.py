@@ -1,4 +1,4 @@
-"""Trained networks of combinatorial problems in folders of their own: parameters, and a card that says what they are.
+"""Trained networks of combinatorial problems: of runs, and in folders of their own with a card that says what they are.
 
 ``docs/results/models`` has those that come with jaxrl, by the name of their problem.
 """
@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxrl.envs.combinatorial import Quotient
 
 from experiments.benchmarks.peer import ROOT
 from jaxrl import BQ, make
+from jaxrl.algorithms.bq import process_of
+from jaxrl.core.combine import layers
 from jaxrl.engine.checkpoint import LEAVES, named_leaves, read
-from jaxrl.engine.loading import rebuild_config
+from jaxrl.engine.loading import load_run, rebuild_config
 from jaxrl.errors import UserError
 
 MODELS = ROOT / "docs" / "results" / "models"
@@ -31,7 +34,7 @@ class Model(NamedTuple):
     """the quotient that it was trained in"""
     params: Any
     card: dict[str, Any]
-    """with ``settings`` of the instances, and ``about`` its training"""
+    """with ``about`` its training"""
 
 
 def save_model(
@@ -52,13 +55,15 @@ def save_model(
 
 
 def load_model(directory: Path) -> Model:
-    """Reads a model.
+    """Reads a model, or the best member of a run.
 
     Raises:
         UserError: for a folder without one, or one that this version cannot read.
     """
+    if (directory / "config.json").is_file():
+        return of_run(directory)
     if not (directory / CARD).is_file():
-        raise UserError(f"model={str(directory)!r}: has no {CARD}")
+        raise UserError(f"model={str(directory)!r}: has neither a {CARD} nor a run")
     card = json.loads((directory / CARD).read_text())
     config = rebuild_config(directory, card, BQ)
     env = make(f"quotient/combinatorial/{card['problem']}-v0", **card["settings"])
@@ -68,3 +73,16 @@ def load_model(directory: Path) -> Model:
     except (OSError, ValueError) as error:
         raise UserError(f"model={str(directory)!r}: its parameters cannot be read ({error})") from error
     return Model(card["problem"], config, env, params, card)
+
+
+def of_run(directory: Path) -> Model:
+    """The best member of a run of ``bq``."""
+    run = load_run(directory)
+    if not isinstance(run.config, BQ) or not isinstance(process_of(run.env), Quotient):
+        raise UserError(f"model={str(directory)!r}: must be a run of bq in a quotient")
+    member = run.best_member()
+    *_, learner = layers(run.member_state(member).learner)
+    name = process_of(run.env).problem.name
+    return Model(
+        name, run.member(member), run.env, learner.params, {"about": {"run": str(directory), "member": member}}
+    )

@@ -25,7 +25,7 @@ class Solving:
     file: Path
     """The instance."""
     model: Annotated[Path | None, or_none("PATH")] = None
-    """Folder of the network; the one that comes with jaxrl by default."""
+    """Folder of the network, or of a run of bq; by default the network that comes with jaxrl, where there is one."""
     beam: int = 1
     """Partial solutions that are kept at every step; 1 is greedy."""
     neighbours: Annotated[int | None, or_none("INT")] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import jaxrl
+from experiments.label import main as label
 from experiments.train import main
 from jaxrl.engine.train import train
 
@@ -70,15 +71,25 @@ def test_directory_of_the_readme(tmp_path, monkeypatch):
         assert list(Path("run").glob(pattern.rstrip("/"))), pattern
 
 
+COMMANDS = {
+    "experiments.train": (main, ["--seeds", "2", "--steps", "512", "--evaluation-episodes", "1"]),
+    "experiments.label": (label, ["--instances", "8", "--workers", "0"]),
+}
+"""what is run of the command lines on pages, and how it is made short"""
+
+
 @pytest.mark.parametrize("page", [page for page in PRINTS if any("experiments.train" in b for b in blocks(page, "sh"))])
 def test_command_lines(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if "experiments.train" in line]
-    assert lines
-    for line in lines:
-        words = shlex.split(line.partition("#")[0])
-        assert words[1:3] == ["-m", "experiments.train"]
-        assert main([*words[3:], "--seeds", "2", "--steps", "512", "--evaluation-episodes", "1"]) == 0
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    commands = [
+        words for words in (shlex.split(line.partition("#")[0]) for line in lines) if set(words) & set(COMMANDS)
+    ]
+    assert any("experiments.train" in words for words in commands)
+    for words in commands:
+        assert words[1] == "-m"
+        run, short = COMMANDS[words[2]]
+        assert run([*words[3:], *short]) == 0
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https:)([^)#]+)\)", README.read_text()))))

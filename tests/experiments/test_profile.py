@@ -141,7 +141,7 @@ def test_backends_without_an_estimate():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("ppq", "algorithm='ppq': unknown algorithm; did you mean 'pqn' or 'ppo'?"),
+        ("ppq", "algorithm='ppq': unknown algorithm; did you mean 'pqn' or 'ppo' or 'dppo'?"),
         ("ppo", "env='': must be given"),
         ("ppo --env CartPole-v1 --updates 0", "updates=0: must be at least 1"),
         ("ppo --env CartPole-v1 --updates x", "--updates: "),

@@ -5,7 +5,8 @@ import pytest
 
 from experiments.models import load_model, save_model
 from experiments.solve import main
-from jaxrl import BQ, UserError, make
+from jaxrl import BQ, UserError, make, train
+from jaxrl.sources.expert import label, request
 
 PLACES = [(0, 0), (3, 0), (3, 4), (0, 4), (1, 2)]
 
@@ -37,8 +38,20 @@ def test_models_come_back(model, trees):
     assert found.config.labels is None
     assert found.config.width == 8
     assert found.card["about"] == {"why": "a test"}
-    with pytest.raises(UserError, match=r"model\.json"):
+    with pytest.raises(UserError, match=r"neither a model\.json nor a run"):
         load_model(directory.parent)
+
+
+def test_the_best_member_of_a_run(tmp_path):
+    label(tmp_path / "labels", request("tsp", {"nodes": 4}, solver="held-karp"), 8, workers=0)
+    config = BQ(layers=1, width=8, heads=2, hidden_width=8, batch_size=4, num_sizes=1, labels=str(tmp_path / "labels"))
+    env = make("quotient/combinatorial/tsp-v0", nodes=4)
+    how = {"seeds": 2, "updates": 2, "evaluate_every": 0, "directory": tmp_path / "run", "env_settings": {"nodes": 4}}
+    result = train(config, env.name, **how)
+    found = load_model(tmp_path / "run")
+    assert found.problem == "tsp"
+    expected = jax.tree.map(lambda leaf: leaf[found.card["about"]["member"]], result.states.learner.params)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), found.params, expected))
 
 
 def test_an_instance_is_solved(model, instance, tmp_path, monkeypatch, capsys):
