@@ -142,7 +142,8 @@ class BQ:
         """Cross-entropy to the expert's actions, of batches ``Solved[B]``."""
         process, policy, score = process_of(env), self.policy(env), self.scorer(env)
         problem, whole = process.problem, not isinstance(process, Quotient)
-        optimiser = optax.adam(optax.exponential_decay(self.learning_rate, self.decay_updates, self.decay))
+        # Not optax's schedule, which asks the rate of decay for its value.
+        optimiser = optax.adam(lambda count: self.learning_rate * self.decay ** (count / self.decay_updates))
 
         def of_size(bucket: Bucket) -> Learner:
             def loss(params, batch: Solved, key):

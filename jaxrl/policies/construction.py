@@ -222,7 +222,8 @@ def construct(
             while time < until and beams.log_prob.shape[1] < width and not (apart and time):
                 beams = step(beams, time, branch=True)
                 time += 1
-            beams, _ = jax.lax.scan(going_on, beams, jnp.arange(time, until))
+            if time < until:
+                beams, _ = jax.lax.scan(going_on, beams, jnp.arange(time, until))
             time = until
         return beams.best
 
