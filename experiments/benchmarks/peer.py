@@ -30,8 +30,11 @@ def peer_python(venv: Path, packages: Sequence[str]) -> str:
 
 
 def thousands(figure: tuple[float, float, float] | None) -> str:
-    """Median (least-greatest) in thousands, or a dash."""
-    return "-" if figure is None else f"{figure[0] / 1e3:,.0f}k ({figure[1] / 1e3:,.0f}-{figure[2] / 1e3:,.0f})"
+    """Median (least-greatest) in thousands, with a decimal below ten of them, or a dash."""
+    if figure is None:
+        return "-"
+    middle, least, greatest = (f"{value / 1e3:,.{int(figure[0] < 1e4)}f}" for value in figure)
+    return f"{middle}k ({least}-{greatest})"
 
 
 def comparison(ours: Any, theirs: Any, limit: float | None) -> list[str]:
