@@ -33,6 +33,16 @@ def part(tree, rows):
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
+def acts_as_decoded(env, algorithm, state, instances, tours):
+    """Acting step by step, by the observation, comes to the decoded tours ``[B, T]``."""
+    act = jax.jit(lambda obs: algorithm.policy(state, obs, jax.random.key(0)))
+    obs, inner = jax.vmap(env.start)(instances)
+    for time in range(NODES - 1):
+        action = act(obs)
+        np.testing.assert_array_equal(action, tours[:, time])
+        obs, inner, *_ = jax.vmap(lambda *each: env.step_env(None, *each, None))(inner, action)
+
+
 def test_tours_become_short(solved):
     """After 200 updates on 512 instances of six cities: near the optimum on instances not seen, and far better than at
     the start; acting in the environment by the observation comes to the same tours."""
@@ -54,12 +64,7 @@ def test_tours_become_short(solved):
     assert -1e-6 < gap(found) < 0.04
     assert metrics["loss"][-10:].mean() < metrics["loss"][:10].mean()
 
-    act = jax.jit(lambda obs: algorithm.policy(state, obs, jax.random.key(0)))
-    obs, inner = jax.vmap(ENV.start)(held)
-    for time in range(NODES - 1):
-        action = act(obs)
-        np.testing.assert_array_equal(action, found[:, time])
-        obs, inner, *_ = jax.vmap(lambda *each: ENV.step_env(None, *each, None))(inner, action)
+    acts_as_decoded(ENV, algorithm, state, held, found)
 
 
 def test_encoded_once(solved):
@@ -73,12 +78,7 @@ def test_encoded_once(solved):
     assert metrics["loss"][-10:].mean() < 0.9 * metrics["loss"][:10].mean()
     held = part(instances, slice(ROWS, ROWS + 4))
     found = jax.jit(greedy(TSP, config.scorer(env), (NODES + 1,)))(state.learner.params, held)
-    obs, inner = jax.vmap(env.start)(held)
-    act = jax.jit(lambda obs: algorithm.policy(state, obs, jax.random.key(0)))
-    for time in range(NODES - 1):
-        action = act(obs)
-        np.testing.assert_array_equal(action, found[:, time])
-        obs, inner, *_ = jax.vmap(lambda *each: env.step_env(None, *each, None))(inner, action)
+    acts_as_decoded(env, algorithm, state, held, found)
 
 
 def test_sizes_share_one_state(solved):
