@@ -52,7 +52,7 @@ class Sizes(Arguments):
 
     problems: tuple[str, ...] = ("tsp", "kp")
     """Problems of the full run, of tsp, atsp, cvrp, op and kp."""
-    labels: int = 100_000
+    labels: int = 20_000
     """Solved instances to learn from."""
     updates: int = 20_000
     """Gradient steps of 256 instances each."""
@@ -114,7 +114,8 @@ def trained(problem: str, arguments: Sizes) -> Iterable[Row]:
     study = STUDIES[problem]
     _, directory = labelled(problem, study.nodes, LEARN_SEED, arguments.labels, arguments)
     tests = {nodes: labelled(problem, nodes, TEST_SEED, arguments.instances, arguments)[0] for nodes in study.tests}
-    where = f"{problem} of"
+    trained_on = f"{arguments.labels:,} labels of {study.nodes}, {arguments.updates:,} updates"
+    where = f"{problem}, {trained_on}: instances of"
     greedy, wide = gaps(problem, "quotient/", directory, tests, arguments, (1, 16))
     first = study.nodes
     bound = 0.3 if problem == "kp" else 2.0
@@ -185,8 +186,7 @@ def gaps(
 INTRODUCTION = (
     "Gaps are of mean costs to those of the experts that also made the labels: fast-tsp and OR-Tools by default. Test"
     " instances are of other seeds than those learned from. Networks have 3 layers of 64, 4 heads and 128 inside, and"
-    " were trained on 100,000 solved instances of 20 nodes for 20,000 updates of 256; the paper's have 9 layers of 192,"
-    " and a million instances of 100 nodes."
+    " take batches of 256; the paper's have 9 layers of 192, batches of 1,024, and a million instances of 100 nodes."
 )
 
 if __name__ == "__main__":
