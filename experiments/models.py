@@ -48,7 +48,8 @@ def save_model(
         about: its training: when, with what, what it reaches.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    np.savez(directory / LEAVES, **{name: np.asarray(leaf) for name, leaf in named_leaves(params).items()})
+    leaves: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
+    np.savez(directory / LEAVES, **leaves)
     plain = dataclasses.asdict(dataclasses.replace(config, labels=None))
     card = {"algorithm": "BQ", "problem": problem, "settings": settings, "config": plain, "about": about}
     (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")

@@ -11,6 +11,7 @@ from gymnax.environments import spaces
 from jaxrl.envs.base import Environment, EnvironmentTransform, strong
 
 from jaxrl.errors import InvalidArgument
+from jaxrl.policies.bases import into_box
 
 
 @struct.dataclass
@@ -95,10 +96,7 @@ class DecodeActions(EnvironmentTransform):
     def sent(self, params: DecodedParams, obs: jax.Array, latent: jax.Array) -> jax.Array:
         """The action that the environment inside gets for a latent, ``[..., *O], [..., D] -> [..., D]``."""
         space: Any = self.env.action_space(params.inner)
-        low, high = jnp.asarray(space.low), jnp.asarray(space.high)
-        action = self.decoder(params.decoder, obs, latent)
-        # The sum is rounded, and must not leave the box.
-        return jnp.clip((high + low) / 2 + (high - low) / 2 * jnp.tanh(action), low, high)
+        return into_box(self.decoder(params.decoder, obs, latent), space.low, space.high)
 
     def reset_env(self, key, params):
         """Observation ``[*O]`` and state."""

@@ -16,6 +16,7 @@ import numpy as np
 from experiments.reproduce.known import Arguments, reproduce_parts
 from experiments.reproduce.returns import network_of
 from experiments.reproduce.table import Row, at_least, at_most, exact
+from experiments.results import about
 
 LEARN_SEED, TEST_SEED = 0, 10_000
 """of instances"""
@@ -66,6 +67,8 @@ class Sizes(Arguments):
     """Instances that are decoded, of each size."""
     directory: Path = Path("labels")
     """Where labels are kept."""
+    models: Path | None = None
+    """Keep the first seed's network of each problem there, for experiments.solve."""
 
 
 def parts(arguments: Sizes) -> Iterable[Iterable[Row]]:
@@ -142,6 +145,7 @@ def gaps(
     import jax.numpy as jnp
     from jaxrl.envs.combinatorial import PROBLEMS, solution_cost
 
+    from experiments.models import save_model
     from jaxrl import BQ, make, train
     from jaxrl.engine.sinks import Progress
     from jaxrl.policies.construction import beam
@@ -163,6 +167,9 @@ def gaps(
     )
     print(f"{prefix or 'direct '}{problem}: trained in {result.seconds['train']:.0f} s")
     params = network_of(result)
+    if prefix and arguments.models:
+        first = jax.tree.map(lambda leaf: leaf[0], params)
+        save_model(arguments.models / problem, problem, settings, config, first, about("experiments.reproduce.bq_nco"))
     found = []
     for width in widths:
         by_size = {}

@@ -19,6 +19,7 @@ from jaxrl.envs import stock_of
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.q_learning import greedy_policy, munchausen_reward, tied_policy
 from jaxrl.losses.value_spaces import Backup, ValueSpace, categorical, quantiles, scalar
+from jaxrl.networks.torsos import Activation
 from jaxrl.policies.critics import UTILITIES, Critic, critic_of, greedy
 from jaxrl.policies.exploration import epsilon_greedy, linear_decay
 from jaxrl.policies.networks import Torso, check_discrete, q_network
@@ -112,7 +113,7 @@ class DQN(Torso):
     """Widths of dense layers behind the torso; each dueling stream has its own."""
     anneal_learning_rate: bool = static(False)
     """Let the step size fall linearly to 0 over the run."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu", kw_only=True)
+    activation: Activation = static("relu", kw_only=True)
     """Nonlinearity of every layer but the heads."""
 
     def check(self, env: Environment, env_params: Any) -> None:

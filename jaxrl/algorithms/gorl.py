@@ -24,7 +24,7 @@ from jaxrl.engine.evaluate import evaluate
 from jaxrl.envs.transforms.latents import DecodeActions
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.actor_critic import EncoderCritic
-from jaxrl.networks.torsos import MLP
+from jaxrl.networks.torsos import MLP, Activation
 from jaxrl.policies.bases import gaussian
 from jaxrl.policies.control import check_bounded
 from jaxrl.policies.decoders import Decoder, DecoderParams, decoder
@@ -277,7 +277,7 @@ class GoRL(Latents, PPO):
     """Widths of the dense layers of the encoder."""
     critic_sizes: tuple[int, ...] = static((256, 256, 256, 256, 256))
     """Widths of the dense layers of the critic."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("swish")
+    activation: Activation = static("swish")
     """Nonlinearity of every layer but the heads."""
     prior_start: bool = static(False)
     """Begin every stage with the encoder N(0, I), whose actions are those that the decoder was fitted to."""

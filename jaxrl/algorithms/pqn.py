@@ -1,6 +1,6 @@
 """PQN: Q-learning without replay and without a target network (Gallici et al. 2024)."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.value import squared_error
+from jaxrl.networks.torsos import Activation
 from jaxrl.policies.bases import deterministic, select_action
 from jaxrl.policies.exploration import epsilon_greedy, linear_decay
 from jaxrl.policies.networks import Torso, check_discrete, q_network
@@ -55,7 +56,7 @@ class PQN(Torso):
     """Let the step size fall linearly to 0 over the run."""
     reset: ResetPolicy = static("pool")
     """Where new episodes start: fresh, pool or cached; see jaxrl.sources.rollout."""
-    activation: Literal["tanh", "relu", "swish", "gelu", "elu", "mish"] = static("relu", kw_only=True)
+    activation: Activation = static("relu", kw_only=True)
     """Nonlinearity of every layer but the heads."""
 
     def check(self, env: Environment, env_params: Any) -> None:

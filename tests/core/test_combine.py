@@ -21,6 +21,7 @@ from jaxrl.core.combine import (
     iterate,
     minibatched,
     normalised,
+    one_of,
     relabel,
     repeated,
     scaled_rewards,
@@ -190,6 +191,26 @@ def test_every_minibatch_has_a_key_of_its_own():
     learner = minibatched(learner_of(update, lambda key: (jnp.int32(0), jnp.zeros(12, jnp.uint32))), 3, 4)
     (_, draws), _ = learner.update(learner.init(KEY), jnp.arange(12).reshape(3, 4), KEY)
     assert len(np.unique(draws)) == 12
+
+
+def test_one_of_several_learners_is_drawn_by_a_shared_counter():
+    """One alone is itself; of two each is drawn in proportion to its weight, the same in all members."""
+    learner = folding()
+    assert one_of([learner], [2.0]) is learner
+
+    def adding(number):
+        return learner_of(lambda state, batch, key: (state + number, {}))
+
+    drawn = one_of([adding(1.0), adding(1000.0)], [3.0, 1.0])
+    start = drawn.init(KEY)
+    state, _ = jax.lax.scan(lambda state, _: (drawn.update(state, None, KEY)[0], None), start, None, 400)
+    second = int(state.inner) // 1000
+    assert int(state.inner) == 1000 * second + 400 - second
+    assert int(state.calls.value) == 400
+    assert abs(second / 400 - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
+    for weights in ([1.0], [1.0, 0.0]):
+        with pytest.raises(InvalidArgument, match="weights"):
+            one_of([learner, learner], weights)
 
 
 def test_one_epoch_of_one_minibatch_is_the_learner():
