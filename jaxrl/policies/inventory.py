@@ -285,10 +285,11 @@ def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] =
     """Message passing on the supply network, whose parameters fit a network of any size (Alvo et al., third version).
 
     Beside the network's edges there is one from each store to its customers and, where stock may be kept, one from
-    each node to itself: a node's orders and what it would keep are scaled down together to what it has. Goods are
-    ``scaled``. An order is ``sigmoid(x)`` of four times the mean demand that passes through its target, and starts at
-    that mean. The paper's are ``softplus(x + 5)``: orders that grow with stock without a bound let stock explode.
-    Renumbering the stores renumbers the orders.
+    each node to itself: a node's orders and what it would keep are scaled down together to what it has. Messages pass
+    once between warehouses and stores, and once for each level of a deeper network. Goods are ``scaled``. An order is
+    ``sigmoid(x)`` of four times the mean demand that passes through its target, and starts at that mean. The paper's
+    are ``softplus(x + 5)``: orders that grow with stock without a bound let stock explode. Renumbering the stores
+    renumbers the orders.
     """
     network = env.network
     n, first = network.nodes, network.first_store
@@ -299,7 +300,7 @@ def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] =
     targets = np.concatenate([network.targets, np.full(network.stores, n), keepers])
     extra = len(sources) - len(network.edges)
     depth = longest_path(network.edges)
-    module = SupplyGraph(max(1, depth - 1), tuple(sizes))
+    module = SupplyGraph(depth if depth > 2 else 1, tuple(sizes))
 
     def inputs(obs):
         view = env.view(obs, params)
