@@ -77,7 +77,8 @@ def test_encoded_once(solved):
     state, metrics = run(start)
     assert metrics["loss"][-10:].mean() < 0.9 * metrics["loss"][:10].mean()
     held = part(instances, slice(ROWS, ROWS + 4))
-    found = jax.jit(greedy(TSP, config.scorer(env), (NODES + 1,)))(state.learner.params, held)
+    decode = config.decoder(env, lambda score: greedy(TSP, score, (NODES + 1, 4)))
+    found = jax.jit(decode)(state.learner.params, held)
     acts_as_decoded(env, algorithm, state, held, found)
 
 
