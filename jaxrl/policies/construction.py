@@ -259,8 +259,8 @@ def cheapest(problem: Problem, instances: Instance, actions: jax.Array) -> jax.A
 
 
 def rotated(problem: Problem, decode: Decode, starts: int) -> Decode:
-    """The best of the tours that begin at the first ``starts`` nodes, where the start is a node like others (Kwon et al.
-    2020); with more than there are nodes, at all. One start is ``decode``.
+    """The best of the tours that begin at the first ``starts`` nodes, where the start is a node like others (Kwon et
+    al. 2020); with more than there are nodes, at all. One start is ``decode``.
 
     Raises:
         InvalidArgument: for fewer than one, or a problem whose start is not.
