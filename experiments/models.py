@@ -15,7 +15,7 @@ from experiments.benchmarks.peer import ROOT
 from jaxrl import BQ, POMO, make
 from jaxrl.core.combine import layers
 from jaxrl.engine.checkpoint import LEAVES, named_leaves, read
-from jaxrl.engine.loading import load_run, rebuild_config
+from jaxrl.engine.loading import exported, load_run, rebuild_config
 from jaxrl.errors import UserError
 from jaxrl.policies.constructors import process_of
 
@@ -73,7 +73,9 @@ def load_model(directory: Path) -> Model:
     if not (directory / CARD).is_file():
         raise UserError(f"model={str(directory)!r}: has neither a {CARD} nor a run")
     card = json.loads((directory / CARD).read_text())
-    config = rebuild_config(directory, card, None)
+    kind = exported(card["algorithm"])
+    defaults = dataclasses.asdict(kind())  # of options that are younger than the model
+    config = rebuild_config(directory, card | {"config": defaults | card["config"]}, kind)
     env = make(f"{card.get('prefix', 'quotient/')}combinatorial/{card['problem']}-v0", **card["settings"])
     shapes = jax.eval_shape(config.policy(env).init, jax.random.key(0))
     try:

@@ -51,8 +51,8 @@ plt.rcParams.update(
 # ## Solved instances
 #
 # `label` draws instances, has an expert solve them, and keeps both in a folder; asked again it reads them. The expert
-# here is dynamic programming over sets of cities, which is exact and good for up to 17 of them. Others, for more cities,
-# are `fast-tsp` and `elkai`; `python -m experiments.label` uses all cores.
+# here is dynamic programming over sets of cities, which is exact and good for up to 17 of them. `fast-tsp` and `elkai`
+# are for more, and `python -m experiments.label` uses all cores.
 
 # %%
 labels = label("labels", request("tsp", {"nodes": CITIES}, seed=0, solver="held-karp"), LABELS, workers=0)
@@ -68,7 +68,15 @@ print(f"{LABELS} instances of {CITIES} cities to learn from, mean length of the 
 # %%
 env = jaxrl.make("quotient/combinatorial/tsp-v0", nodes=CITIES)
 sizes = {"layers": 3, "width": 32, "heads": 4, "hidden_width": 64}
-bq = jaxrl.BQ(learning_rate=2e-3, decay=0.5, decay_updates=max(1, UPDATES // 4), labels="labels", batch_size=128, num_sizes=1, **sizes)
+bq = jaxrl.BQ(
+    learning_rate=2e-3,
+    decay=0.5,
+    decay_updates=max(1, UPDATES // 4),
+    labels="labels",
+    batch_size=128,
+    num_sizes=1,
+    **sizes,
+)
 result = jaxrl.train(bq, env, seeds=1, updates=UPDATES, evaluate_every=0)
 params = jax.tree.map(lambda leaf: leaf[0], result.states.learner.params)
 print(f"compiled in {result.seconds['compile']:.1f} s, trained in {result.seconds['train']:.1f} s")
@@ -76,9 +84,9 @@ print(f"compiled in {result.seconds['compile']:.1f} s, trained in {result.second
 # %% [markdown]
 # ## Decoding
 #
-# One network, several ways to use it. Greedy takes the likeliest city at every step. A beam keeps the likeliest beginnings
-# of tours. A tour may as well be told from any city, and an instance may be mirrored and turned: of several tours
-# the best is kept. `beam`, `rotated` and `augmented` are transforms, so they combine.
+# One network, several ways to use it. Greedy takes the likeliest city at every step. A beam keeps the likeliest
+# beginnings of tours. A tour may as well be told from any city, and an instance may be mirrored and turned: of several
+# tours the best is kept. `beam`, `rotated` and `augmented` are transforms, so they combine.
 
 # %%
 decodings = {
@@ -130,13 +138,14 @@ plt.show()
 # ## Without solutions
 #
 # POMO lives in the direct process, `combinatorial/tsp-v0`: the state is the whole instance and the tour so far, and the
-# instance is encoded once. An update constructs a tour from every city of 64 fresh instances. Each is better or worse than
-# the mean of its instance, and that difference weighs its score function: REINFORCE with a shared baseline.
+# instance is encoded once. An update constructs a tour from every city of 64 fresh instances. Each is better or worse
+# than the mean of its instance, and that difference weighs its score function: REINFORCE with a shared baseline.
 
 # %%
 direct = jaxrl.make("combinatorial/tsp-v0", nodes=CITIES)
 pomo = jaxrl.POMO(learning_rate=2e-3, anneal_learning_rate=True, **sizes)
-trial = jaxrl.train(pomo, direct, seeds=1, updates=POMO_UPDATES, evaluate_every=pomo.make(direct, updates=1).steps_per_update * max(1, POMO_UPDATES // 20))
+each = pomo.make(direct, updates=1).steps_per_update * max(1, POMO_UPDATES // 20)  # steps between rows of the curve
+trial = jaxrl.train(pomo, direct, seeds=1, updates=POMO_UPDATES, evaluate_every=each)
 tried = jax.tree.map(lambda leaf: leaf[0], trial.states.learner.params)
 print(f"compiled in {trial.seconds['compile']:.1f} s, trained in {trial.seconds['train']:.1f} s")
 
@@ -151,8 +160,12 @@ axis.legend(frameon=False)
 plt.show()
 
 # %%
+makers = {
+    "greedy": lambda score: greedy(TSP, score),
+    "from all cities": lambda score: rotated(TSP, greedy(TSP, score), CITIES),
+}
 compared = {}
-for name, make in {"greedy": lambda score: greedy(TSP, score), "from all cities": lambda score: rotated(TSP, greedy(TSP, score), CITIES)}.items():
+for name, make in makers.items():
     compared[name] = {}
     for who, (config, process, weights) in {"BQ": (bq, env, params), "POMO": (pomo, direct, tried)}.items():
         found = jax.jit(config.decoder(process, make))(weights, tests.solved.instance)
@@ -172,9 +185,11 @@ CUSTOMERS, CAPACITY = (5, 12) if QUICK else (10, 20)
 routing = jaxrl.make("combinatorial/cvrp-v0", nodes=CUSTOMERS, capacity=CAPACITY)
 router = pomo.replace(batch_size=32)
 trained = jaxrl.train(router, routing, seeds=1, updates=ROUTE_UPDATES, evaluate_every=0)
-routed = label("routes", request("cvrp", {"nodes": CUSTOMERS, "capacity": CAPACITY}, seed=1, solver="held-karp"), 8, workers=0)
+settings = {"nodes": CUSTOMERS, "capacity": CAPACITY}
+routed = label("routes", request("cvrp", settings, seed=1, solver="held-karp"), 8, workers=0)
+weights = jax.tree.map(lambda leaf: leaf[0], trained.states.learner.params)
 decode = router.decoder(routing, lambda score: multistart(CVRP, score, CUSTOMERS))
-found = np.asarray(jax.jit(decode)(jax.tree.map(lambda leaf: leaf[0], trained.states.learner.params), routed.solved.instance))
+found = np.asarray(jax.jit(decode)(weights, routed.solved.instance))
 gap = lengths_of(CVRP, routed.solved.instance, found) / routed.cost - 1
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
 for column in range(2):
@@ -203,15 +218,16 @@ print(f"mean gap of greedy decoding to the optimum: {100 * np.mean(1 - worth / u
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, sharey=True)
 row = int(np.argmax(worth / unseen.cost < 1 - 1e-6))  # one that is not optimal, if there is any
 nodes = {name: np.asarray(values[row]) for name, values in unseen.solved.instance.nodes.items()}
+capacity = float(unseen.solved.instance.capacity[row])
 for axis, title, actions in ((axes[0], "optimum", unseen.solved.actions[row]), (axes[1], "greedy", chosen[row])):
     inside = np.isin(np.arange(ITEMS), actions[actions != NOWHERE])
     axis.scatter(nodes["weight"][~inside], nodes["value"][~inside], color="lightgrey", label="left")
     axis.scatter(nodes["weight"][inside], nodes["value"][inside], color="C0", label="taken")
-    total = nodes["weight"][inside].sum()
-    axis.set(title=f"{title}: value {nodes['value'][inside].sum():.0f}", xlabel=f"weight, together {total:.0f} of {float(unseen.solved.instance.capacity[row]):.0f}")
+    value, weight = nodes["value"][inside].sum(), nodes["weight"][inside].sum()
+    axis.set(title=f"{title}: value {value:.0f}", xlabel=f"weight, together {weight:.0f} of {capacity:.0f}")
 axes[0].set_ylabel("value")
 axes[0].legend(frameon=False)
 plt.show()
 # %% [markdown]
-# `python -m experiments.train bq` and `pomo` train larger networks, `python -m experiments.solve` has them solve files of
-# TSPLIB and CVRPLIB, and `python -m experiments.reproduce.bq_nco` sets both beside what their papers claim.
+# `python -m experiments.train bq` and `pomo` train larger networks, `python -m experiments.solve` has them solve files
+# of TSPLIB and CVRPLIB, and `python -m experiments.reproduce.bq_nco` sets both beside what their papers claim.

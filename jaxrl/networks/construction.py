@@ -1,14 +1,14 @@
 """Networks that score what a solution may be continued with, of the tokens of a combinatorial sub-instance."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrl.envs.combinatorial.problem import Tokens
-from jaxrl.networks.attention import SetTransformer, xavier
+from jaxrl.networks.attention import SetPerceiver, SetTransformer, xavier
 from jaxrl.networks.initialisers import dot_general, product
 
 IMPOSSIBLE = -1e9
@@ -60,6 +60,7 @@ class ConstructionNetwork(nn.Module):
     Attributes:
         flags: of an action, see ``jaxrl.envs.combinatorial.problem``.
         matrix: nodes are known by their costs.
+        latents: of a ``SetPerceiver`` in the transformer's place; None for none.
     """
 
     flags: int = 1
@@ -69,6 +70,7 @@ class ConstructionNetwork(nn.Module):
     heads: int = 12
     hidden: int = 512
     implementation: Literal["xla", "cudnn"] | None = None
+    latents: int | None = None
 
     @nn.compact
     def __call__(self, tokens: Tokens) -> jax.Array:
@@ -81,7 +83,10 @@ class ConstructionNetwork(nn.Module):
         for name in ("origin", "destination"):
             mark = self.param(name, nn.initializers.normal(self.width**-0.5), (self.width,))
             x = x + getattr(tokens, name)[..., None] * mark
-        trunk = SetTransformer(self.layers, self.heads, self.hidden, self.implementation)
+        if self.latents is None:
+            trunk: Any = SetTransformer(self.layers, self.heads, self.hidden, self.implementation)
+        else:
+            trunk = SetPerceiver(self.latents, self.layers, self.heads, self.hidden)
         return jnp.where(tokens.allowed, dense(self.flags, name="head")(trunk(x, tokens.valid)), IMPOSSIBLE)
 
 

@@ -37,11 +37,17 @@ class Constructor:
     """Of its attention."""
     hidden_width: int = static(512)
     """Inside its dense networks."""
+    latents: int | None = static(None)
+    """Learned latents that the tokens of a quotient's network see each other through, a Perceiver; by default they see
+    each other themselves. Its cost is linear in the nodes."""
 
     def check_network(self, env: Environment) -> None:
         """Raises InvalidArgument for sizes at odds with each other, or an environment without a network."""
-        process_of(env)
-        check_within(self, **dict.fromkeys(("layers", "width", "heads", "hidden_width"), (1, float("inf"))))
+        process = process_of(env)
+        sizes = ("layers", "width", "heads", "hidden_width", "latents")
+        check_within(self, **dict.fromkeys(sizes, (1, float("inf"))))
+        if self.latents is not None and not isinstance(process, Quotient):
+            raise InvalidArgument("latents", self.latents, f"must be None in a direct process, {env.name}")
         if self.width % self.heads:
             raise InvalidArgument("heads", self.heads, f"must divide width={self.width}")
 
@@ -53,7 +59,7 @@ class Constructor:
         """The module that scores actions: of sub-instances, or of a direct process by an instance encoded once."""
         problem, sizes = process.problem, (self.layers, self.width, self.heads, self.hidden_width)
         if isinstance(process, Quotient):
-            return ConstructionNetwork(problem.flags, problem.matrix, *sizes)
+            return ConstructionNetwork(problem.flags, problem.matrix, *sizes, latents=self.latents)
         return EncodedOnceNetwork(problem.flags, *sizes, self.logit_bound())
 
     def encoder(self, env: Environment) -> Encode:

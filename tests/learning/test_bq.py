@@ -100,6 +100,7 @@ def test_sizes_share_one_state(solved):
     [
         ("env", "combinatorial/atsp-v0", {}),
         ("env", "CartPole-v1", {}),
+        ("latents", "combinatorial/tsp-v0", {"latents": 4}),
         ("heads", "quotient/combinatorial/tsp-v0", {"heads": 7}),
         ("layers", "quotient/combinatorial/tsp-v0", {"layers": 0}),
         ("decay", "quotient/combinatorial/tsp-v0", {"decay": 1.1}),
