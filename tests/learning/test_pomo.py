@@ -27,7 +27,7 @@ ENVS = {
 
 def drawn(env, config=CONFIG, seed=0):
     """Parameters away from their start."""
-    params = config.policy(env).init(jax.random.key(seed))
+    params = jax.jit(config.policy(env).init)(jax.random.key(seed))
     return jax.tree.map(lambda leaf: leaf + 0.5 if leaf.ndim == 0 else 2 * leaf, params)
 
 
@@ -58,10 +58,11 @@ def test_the_mean_of_its_gradient_is_that_of_the_expected_cost(square):
     def chances(params):
         return jnp.exp(scored(env, params, instance, all_starts, listed)).reshape(k, number)
 
-    probability = chances(params)
+    probability = jax.jit(chances)(params)
     np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-5)
     assert np.ptp(probability) > 0.02
-    expected = jax.grad(lambda params: jnp.mean(jnp.sum(chances(params) * cost.reshape(k, number), axis=1)))(params)
+    expected_cost = lambda params: jnp.mean(jnp.sum(chances(params) * cost.reshape(k, number), axis=1))  # noqa: E731
+    expected = jax.jit(jax.grad(expected_cost))(params)
 
     combinations = np.array(list(itertools.product(range(number), repeat=k)))
     weights = np.prod(np.asarray(probability)[np.arange(k), combinations], axis=1)
@@ -77,85 +78,94 @@ def test_the_mean_of_its_gradient_is_that_of_the_expected_cost(square):
 
     mean = jax.tree.map(lambda leaf: np.tensordot(weights, leaf, 1), gradient(combinations))
     for found, exact in zip(jax.tree.leaves(mean), jax.tree.leaves(expected)):
-        np.testing.assert_allclose(found, np.asarray(exact) * (k - 1) / k, atol=2e-6)
-    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected)) > 1e-3
+        np.testing.assert_allclose(found, np.asarray(exact) * (k - 1) / k, atol=1e-4)
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected)) > 0.05
 
 
 def test_starts_are_alike(square):
     """A tour costs the same from wherever it is told; from a node it is as likely as in the instance with that node
     first; the order of the others changes nothing."""
     env, instance, start, _ = square
-    params = drawn(env)
-    at = instance.nodes["coordinates"][0]
-    circle = [0, 2, 1, 3]
-    length = solution_cost(TSP, jax.tree.map(lambda leaf: leaf[0], instance), jnp.array(circle[1:]))
-    for place, node in enumerate(np.asarray(start.destination)):
-        turn = circle.index(node)
-        tour = np.roll(circle, -turn)[1:]
-        here = jax.tree.map(lambda leaf, place=place: leaf[place][None, None], start)
-        told = jnp.asarray(tour, jnp.int32)[None, None]
-        np.testing.assert_allclose(costs(TSP, begun(instance, here), told), length, rtol=1e-6)
-        order = np.array([node, *sorted(tour, reverse=True), node])
-        moved = instance.replace(nodes={"coordinates": at[order][None]})
+    params, circle = drawn(env), [0, 2, 1, 3]
+    tours, orders, renamed = [], [], []
+    for node in np.asarray(start.destination):
+        tour = np.roll(circle, -circle.index(node))[1:]
+        order = [node, *sorted(tour, reverse=True), node]
+        tours.append(tour)
+        orders.append(order)
+        renamed.append([order.index(city) for city in tour])
+
+    @jax.jit
+    def both(params):
+        told = jnp.asarray(tours, jnp.int32)[None]
+        here = jax.tree.map(lambda leaf: leaf[None], start)
+        four = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=0), instance)
+        moved = four.replace(nodes={"coordinates": instance.nodes["coordinates"][0][np.array(orders)]})
         remaining = jax.tree.map(lambda leaf: leaf[:, None], moved.remaining)
-        own = Start(moved.destination[:, None], remaining, jnp.full((1, 1), NOWHERE))
-        renamed = np.array([list(order).index(city) for city in tour], np.int32)[None, None]
-        np.testing.assert_allclose(
-            scored(env, params, instance, here, told), scored(env, params, moved, own, jnp.asarray(renamed)), rtol=1e-4
-        )
+        own = Start(moved.destination[:, None], remaining, jnp.full((4, 1), NOWHERE))
+        again = jnp.asarray(renamed, jnp.int32)[:, None]
+        lengths = costs(TSP, begun(instance, here), told)[0], costs(TSP, begun(moved, own), again)[:, 0]
+        scores = scored(env, params, instance, here, told)[0], scored(env, params, moved, own, again)[:, 0]
+        return lengths, scores
+
+    lengths, scores = both(params)
+    np.testing.assert_allclose(lengths[0], lengths[0][0], rtol=1e-5)
+    np.testing.assert_allclose(*lengths, rtol=1e-5)
+    assert np.ptp(scores[0]) > 0.01
+    np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ENVS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("cvrp", "op") else pytest.param(name, marks=pytest.mark.slow) for name in ENVS]
+)
 def test_scores_are_those_of_the_steps(name):
     """Drawn solutions take allowed actions to the end, and their scores add up from the policy's own in the
     environment, but for the first action where it was not the policy's."""
-    env, number = ENVS[name], 4
-    problem, config = env.problem, CONFIG
-    params, policy = drawn(env), config.policy(env)
-    instances = jax.vmap(env.generate)(jax.random.split(jax.random.key(1), 2))
+    env, number = ENVS[name], 5
+    problem, policy = env.problem, CONFIG.policy(env)
 
-    def sample(nodes):
-        start = jax.vmap(lambda each: starts(problem, each, number, nodes, jax.random.key(0)))(instances)
-        group = begun(config.encoder(env)(params, instances), start)
+    @jax.jit
+    def sampled_and_walked(params):
+        instances = jax.vmap(env.generate)(jax.random.split(jax.random.key(1), 2))
+        start = jax.vmap(lambda each: starts(problem, each, number, problem.covers, jax.random.key(0)))(instances)
+        group = begun(CONFIG.encoder(env)(params, instances), start)
         noise = jax.random.uniform(jax.random.key(2), (2, number, env.steps))
-        actions = draw(problem, config.group_scorer(env), params, group, start.first, noise)
-        log_prob = scored(env, params, instances, start, actions)
-        return start, actions, log_prob, costs(problem, begun(instances, start), actions)
+        actions = draw(problem, CONFIG.group_scorer(env), params, group, start.first, noise)
+        scores = scored(env, params, instances, start, actions), costs(problem, begun(instances, start), actions)
+        # One solution of each instance that begins where the environment does.
+        row = jnp.argmax(start.destination == 0, axis=1) if problem.circular else jnp.zeros(2, jnp.int32)
+        one = jax.tree.map(lambda leaf: leaf[jnp.arange(2), row], (actions, *scores))
 
-    step = jax.jit(jax.vmap(lambda *each: env.step_env(None, *each, None)))
-    judge = jax.jit(lambda obs, action: policy.log_prob(params, obs, action, None)[0])
+        def walk(carry, action):
+            obs, state, done = carry
+            action_or_first = jnp.maximum(action, 0)
+            fine = jnp.take_along_axis(env.action_mask(obs), action_or_first[:, None], axis=1)[:, 0]
+            fine = jnp.where(done, action == NOWHERE, fine)
+            log_prob, _ = policy.log_prob(params, obs, action_or_first, None)
+            step = jax.vmap(lambda *each: env.step_env(None, *each, None))
+            obs, state, reward, ended, _ = step(state, action_or_first)
+            return (obs, state, done | ended), (fine, jnp.where(done, 0, log_prob), jnp.where(done, 0, reward))
 
-    def walked(actions):
-        """Log-probabilities ``[2, T]``, 0 after the end, and costs ``[2]``."""
-        obs, state = jax.vmap(env.start)(instances)
-        done, found, cost = jnp.zeros(2, bool), [], jnp.zeros(2)
-        for time in range(env.steps):
-            action = actions[:, time]
-            fine = jnp.take_along_axis(env.action_mask(obs), jnp.maximum(action, 0)[:, None], axis=1)[:, 0]
-            assert bool(jnp.all(jnp.where(done, action == NOWHERE, fine)))
-            found.append(jnp.where(done, 0.0, judge(obs, jnp.maximum(action, 0))))
-            obs, state, reward, ended, _ = step(state, jnp.maximum(action, 0))
-            cost, done = cost - jnp.where(done, 0.0, reward), done | ended
-        assert bool(done.all())
-        return jnp.stack(found, axis=1), cost
+        begin = (*jax.vmap(env.start)(instances), jnp.zeros(2, bool))
+        (_, _, done), walked = jax.lax.scan(walk, begin, one[0].T)
+        return start, actions, one, done, walked
 
-    start, actions, log_prob, cost = jax.jit(sample, static_argnums=0)(False)
-    assert (np.asarray(start.first) == NOWHERE).all()
-    for row in range(number):
-        steps, walked_cost = walked(actions[:, row])
-        np.testing.assert_allclose(log_prob[:, row], steps.sum(axis=1), rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(cost[:, row], walked_cost, rtol=1e-5)
-    start, actions, log_prob, _ = jax.jit(sample, static_argnums=0)(True)
-    if problem.circular:
-        assert all(len(set(row)) == number for row in np.asarray(start.destination))
-        return
-    np.testing.assert_array_equal(actions[..., 0], start.first)
-    steps, _ = walked(actions[:, 1])
-    np.testing.assert_allclose(log_prob[:, 1], steps[:, 1:].sum(axis=1), rtol=1e-3, atol=1e-5)
+    start, actions, (_, log_prob, cost), done, (fine, steps, rewards) = sampled_and_walked(drawn(env))
+    assert done.all()
+    assert fine.all()
+    forced = name == "cvrp"
+    np.testing.assert_allclose(log_prob, steps[forced:].sum(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(cost, -rewards.sum(axis=0), rtol=1e-5)
+    if forced:
+        np.testing.assert_array_equal(actions[..., 0], start.first)
+    elif name == "tsp":
+        assert all(len(set(row)) == number for row in np.asarray(start.destination).tolist())
+    else:
+        assert (np.asarray(start.first) == NOWHERE).all()
 
 
 def test_tours_become_short():
-    """After 150 updates on tours of six cities: near the optimum, far better than at the start, and from all starts at
+    """After 300 updates on tours of six cities: near the optimum, far better than at the start, and from all starts at
     least as good; without a label."""
     nodes, held = 6, 128
     env = make("combinatorial/tsp-v0", nodes=nodes)
@@ -163,7 +173,7 @@ def test_tours_become_short():
     algorithm = config.make(env)
     assert algorithm.steps_per_update == 32 * 6 * 5
     start = jax.jit(algorithm.init)(jax.random.key(1))
-    run = jax.jit(lambda state: jax.lax.scan(lambda state, _: algorithm.update(state), state, None, 150))
+    run = jax.jit(lambda state: jax.lax.scan(lambda state, _: algorithm.update(state), state, None, 300))
     state, metrics = run(start)
     instances = jax.vmap(uniform_cities(nodes))(jax.random.split(jax.random.key(0), held))
     places = np.asarray(instances.nodes["coordinates"])[:, :nodes]
