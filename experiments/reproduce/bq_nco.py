@@ -145,7 +145,7 @@ def trained(problem: str, arguments: Sizes) -> Iterable[Row]:
         last = study.tests[-1]
         name = f"{where} {last}: gap of the direct process, beside 5 times the quotient's %"
         yield at_least(name, direct[last], 5 * float(np.mean(greedy[last])), "claim")
-    trying = POMO(learning_rate=arguments.learning_rate, anneal_learning_rate=True, batch_size=64, **SMALL)
+    trying = POMO(learning_rate=arguments.learning_rate, anneal_learning_rate=True, microbatch_size=16, **SMALL)
     alone, best = gaps(problem, "", trying, tests, arguments, (GREEDY, EVERYWHERE))
     where = f"{problem}, POMO, {arguments.updates:,} updates of 64 instances of {first}: instances of"
     for nodes in study.tests:

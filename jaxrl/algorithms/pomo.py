@@ -42,7 +42,8 @@ class POMO(Constructor):
     batch_size: int = static(64)
     """Instances of each gradient step."""
     microbatch_size: int | None = static(None)
-    """Instances whose gradient is computed together, as fits the memory; all by default."""
+    """Instances whose gradient is computed together, as fits the memory; all by default. On a CPU 16 of 20 cities are
+    faster than 64, which leave the cache."""
     num_starts: int | None = static(None)
     """Solutions of each instance; as many as it has nodes by default."""
     starts: Literal["nodes", "policy"] | None = static(None)
