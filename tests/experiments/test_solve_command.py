@@ -42,6 +42,7 @@ def test_models_come_back(model, trees):
         load_model(directory.parent)
 
 
+@pytest.mark.slow
 def test_a_run_of_pomo_solves_what_a_model_does(instance, tmp_path, monkeypatch, capsys):
     """Its network, of the direct process, kept as a model and as a run, finds the same tour from all starts."""
     pytest.importorskip("tsplib95")
