@@ -36,6 +36,7 @@ ALGORITHMS = {
     "mdpo": "jaxrl.algorithms.mdpo:MDPO",
     "pmoe": "jaxrl.algorithms.pmoe:PMOE",
     "pmoe-ppo": "jaxrl.algorithms.pmoe:PMOEPPO",
+    "pomo": "jaxrl.algorithms.pomo:POMO",
     "ppo": "jaxrl.algorithms.ppo:PPO",
     "pqn": "jaxrl.algorithms.pqn:PQN",
     "qsm": "jaxrl.algorithms.qsm:QSM",

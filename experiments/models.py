@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxrl.envs.combinatorial import Quotient
 
 from experiments.benchmarks.peer import ROOT
-from jaxrl import BQ, make
-from jaxrl.algorithms.bq import process_of
+from jaxrl import BQ, POMO, make
 from jaxrl.core.combine import layers
 from jaxrl.engine.checkpoint import LEAVES, named_leaves, read
-from jaxrl.engine.loading import load_run, rebuild_config
+from jaxrl.engine.loading import exported, load_run, rebuild_config
 from jaxrl.errors import UserError
+from jaxrl.policies.constructors import process_of
 
 MODELS = ROOT / "docs" / "results" / "models"
 CARD = "model.json"
@@ -29,16 +28,22 @@ class Model(NamedTuple):
 
     problem: str
     """its name: tsp, atsp, cvrp, op or kp"""
-    config: BQ
+    config: BQ | POMO
     env: Any
-    """the quotient that it was trained in"""
+    """that it was trained in, a quotient or a direct process"""
     params: Any
     card: dict[str, Any]
     """with ``about`` its training"""
 
 
 def save_model(
-    directory: Path, problem: str, settings: dict[str, Any], config: BQ, params: Any, about: dict[str, Any]
+    directory: Path,
+    problem: str,
+    settings: dict[str, Any],
+    config: BQ | POMO,
+    params: Any,
+    about: dict[str, Any],
+    prefix: str = "quotient/",
 ) -> None:
     """Writes a model into a folder, over one that is there.
 
@@ -46,12 +51,14 @@ def save_model(
         settings: of the instances that it was trained on.
         params: of one member.
         about: its training: when, with what, what it reaches.
+        prefix: of the environment that it was trained in, before ``combinatorial/``.
     """
     directory.mkdir(parents=True, exist_ok=True)
     leaves: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
     np.savez(directory / LEAVES, **leaves)
-    plain = dataclasses.asdict(dataclasses.replace(config, labels=None))
-    card = {"algorithm": "BQ", "problem": problem, "settings": settings, "config": plain, "about": about}
+    plain = dataclasses.asdict(dataclasses.replace(config, labels=None) if isinstance(config, BQ) else config)
+    card = {"algorithm": type(config).__name__, "problem": problem, "prefix": prefix, "settings": settings}
+    card |= {"config": plain, "about": about}
     (directory / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
@@ -66,8 +73,10 @@ def load_model(directory: Path) -> Model:
     if not (directory / CARD).is_file():
         raise UserError(f"model={str(directory)!r}: has neither a {CARD} nor a run")
     card = json.loads((directory / CARD).read_text())
-    config = rebuild_config(directory, card, BQ)
-    env = make(f"quotient/combinatorial/{card['problem']}-v0", **card["settings"])
+    kind = exported(card["algorithm"])
+    defaults = dataclasses.asdict(kind())  # of options that are younger than the model
+    config = rebuild_config(directory, card | {"config": defaults | card["config"]}, kind)
+    env = make(f"{card.get('prefix', 'quotient/')}combinatorial/{card['problem']}-v0", **card["settings"])
     shapes = jax.eval_shape(config.policy(env).init, jax.random.key(0))
     try:
         params = read(directory, shapes)
@@ -77,10 +86,10 @@ def load_model(directory: Path) -> Model:
 
 
 def of_run(directory: Path) -> Model:
-    """The best member of a run of ``bq``."""
+    """The best member of a run of ``bq`` or ``pomo``."""
     run = load_run(directory)
-    if not isinstance(run.config, BQ) or not isinstance(process_of(run.env), Quotient):
-        raise UserError(f"model={str(directory)!r}: must be a run of bq in a quotient")
+    if not isinstance(run.config, BQ | POMO):
+        raise UserError(f"model={str(directory)!r}: must be a run of bq or pomo")
     member = run.best_member()
     *_, learner = layers(run.member_state(member).learner)
     name = process_of(run.env).problem.name

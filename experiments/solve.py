@@ -25,9 +25,13 @@ class Solving:
     file: Path
     """The instance."""
     model: Annotated[Path | None, or_none("PATH")] = None
-    """Folder of the network, or of a run of bq; by default the network that comes with jaxrl, where there is one."""
+    """Folder of the network, or of a run of bq or pomo; by default the network that comes with jaxrl, where there is
+    one."""
     beam: int = 1
     """Partial solutions that are kept at every step; 1 is greedy."""
+    starts: int = 1
+    """Solutions, of which the best is kept: tours that begin at so many nodes, or at all there are; routes with so many
+    first customers, the likeliest ones."""
     neighbours: Annotated[int | None, or_none("INT")] = None
     """Nodes that the network looks at in every step, the nearest ones; all by default. For hundreds of nodes and more;
     above the number of nodes it is that number."""
@@ -52,7 +56,7 @@ def command(argv: list[str]) -> int:
 
     from experiments.combinatorial_viewer import solution_picture
     from experiments.models import MODELS, load_model
-    from jaxrl.policies.construction import augmented, beam, nearest
+    from jaxrl.policies.construction import augmented, beam, multistart, nearest, rotated
 
     if not options.file.is_file():
         raise InvalidArgument("file", str(options.file), "must be a file that is there")
@@ -63,12 +67,22 @@ def command(argv: list[str]) -> int:
     if model.problem != options.problem:
         raise InvalidArgument("model", str(options.model), f"must be of {options.problem}, not of {model.problem}")
     slots = len(instance.remaining.valid)
-    score = model.config.scorer(model.env)
-    if options.neighbours is not None:
-        if options.neighbours > slots:
-            print(f"neighbours {slots}, all there are")
-        score = nearest(problem, score, min(options.neighbours, slots))
-    decode = beam(problem, score, options.beam)
+    neighbours = options.neighbours
+    if neighbours is not None and neighbours > slots:
+        print(f"neighbours {slots}, all there are")
+        neighbours = slots
+    by_first_step = options.starts != 1 and not problem.circular
+    if by_first_step and options.beam != 1:
+        raise InvalidArgument("beam", options.beam, f"must be 1 with starts={options.starts}")
+
+    def decoder(score):
+        score = score if neighbours is None else nearest(problem, score, neighbours)
+        if by_first_step:
+            return multistart(problem, score, options.starts)
+        found = beam(problem, score, options.beam)
+        return found if options.starts == 1 else rotated(problem, found, options.starts)
+
+    decode = model.config.decoder(model.env, decoder)
     if options.symmetries != 1:
         decode = augmented(problem, decode, options.symmetries)
     start = time.perf_counter()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxrl.algorithms.idql import IDQL
     from jaxrl.algorithms.mdpo import MDPO, SoftMDPO
     from jaxrl.algorithms.pmoe import PMOE, PMOEPPO
+    from jaxrl.algorithms.pomo import POMO
     from jaxrl.algorithms.ppo import PPO
     from jaxrl.algorithms.pqn import PQN
     from jaxrl.algorithms.qsm import QSM
@@ -44,6 +45,7 @@ _LAZY = {
     "GoRLSAC": "algorithms.gorl",
     "HDPO": "algorithms.hdpo",
     "IDQL": "algorithms.idql",
+    "POMO": "algorithms.pomo",
     "PPO": "algorithms.ppo",
     "PQN": "algorithms.pqn",
     "QSM": "algorithms.qsm",
@@ -76,6 +78,7 @@ __all__ = [
     "MDPO",
     "PMOE",
     "PMOEPPO",
+    "POMO",
     "PPO",
     "PQN",
     "QSM",

@@ -9,7 +9,8 @@
 | `combinatorial/kp-v0` | the most valuable items of limited weight | `nodes`, `capacity` |
 
 A problem is a ``Problem``, a bundle of pure functions of an ``Instance``, and a generator of instances apart from it.
-What learns from solutions works on batches of instances rather than on episodes: see ``subproblems``.
+What learns from solutions works on batches of instances rather than on episodes: see ``subproblems``, and ``groups``
+for several solutions of each.
 """
 
 from collections.abc import Callable

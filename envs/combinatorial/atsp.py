@@ -19,6 +19,7 @@ ATSP = Problem(
     features=lambda instance: instance.nodes["identifier"],
     check=lambda instance: check_distances(instance, symmetric=False),
     matrix=True,
+    circular=True,
 )
 """In its path version, as of the TSP. Features are random identifiers: nodes are known by their distances only."""
 

@@ -106,6 +106,8 @@ class Problem(NamedTuple):
     """whether networks need the costs between all nodes"""
     covers: bool = True
     """whether a solution has all nodes"""
+    circular: bool = False
+    """whether the start is a node like others: a solution may as well be told from any of them"""
 
 
 def distance(instance: Instance, origin: Any, node: Any) -> jax.Array:

@@ -15,6 +15,7 @@ TSP = Problem(
     fits=everything,
     features=lambda instance: instance.nodes["coordinates"],
     check=lambda instance: check_distances(instance, symmetric=True),
+    circular=True,
 )
 """In its path version: from an origin through all unvisited nodes to a destination. Features are the coordinates."""
 

@@ -1,7 +1,7 @@
 """Bisimulation quotienting (Drakulic et al. 2023): construction of solutions learned from solved instances, whose every
 suffix solves the sub-instance that it begins in."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +12,19 @@ from gymnax.environments.environment import Environment
 from jaxrl.core.combine import iterate, one_of
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import descend
-from jaxrl.core.types import Algorithm, Learner, Policy
-from jaxrl.envs.combinatorial.environment import Construction, Quotient
-from jaxrl.envs.combinatorial.problem import Remaining, Tokens, tokens
+from jaxrl.core.types import Algorithm, Learner
+from jaxrl.envs.combinatorial.environment import Quotient
 from jaxrl.envs.combinatorial.subproblems import Bucket, batch_of, buckets, drawn_left
 from jaxrl.errors import InvalidArgument
-from jaxrl.networks.construction import ConstructionNetwork, EncodedOnceNetwork
-from jaxrl.policies.bases import categorical
-from jaxrl.policies.construction import Scorer, scorer
+from jaxrl.policies.constructors import Constructor, process_of
 from jaxrl.sources.dataset import sampled
 from jaxrl.sources.expert import Solved, load_labels
 
 INFINITY = float("inf")
-Process: TypeAlias = Quotient | Construction
 
 
 @struct.dataclass
-class BQ:
+class BQ(Constructor):
     """Imitates solved instances, in sub-problems of all sizes: in a quotient of what is left alone, encoded anew at
     every step; in a direct process, for comparison, of an instance that is encoded once.
 
@@ -50,23 +46,13 @@ class BQ:
     """Instances whose gradient is computed together, as fits the memory; all by default."""
     num_sizes: int = static(10)
     """Static sizes of sub-problems, each a program of its own."""
-    layers: int = static(9)
-    """Of the transformer."""
-    width: int = static(192)
-    """Of its embeddings."""
-    heads: int = static(12)
-    """Of its attention."""
-    hidden_width: int = static(512)
-    """Inside its dense networks."""
 
     def check(self, env: Environment, env_params: Any) -> None:
         """Raises InvalidArgument for values out of range or at odds with each other or with the environment."""
-        process_of(env)
+        self.check_network(env)
         check_within(self, learning_rate=(0, INFINITY), decay=(0, 1))
-        sizes = ("decay_updates", "batch_size", "microbatch_size", "num_sizes", "layers", "width", "heads")
-        check_within(self, **dict.fromkeys((*sizes, "hidden_width"), (1, INFINITY)))
-        if self.width % self.heads:
-            raise InvalidArgument("heads", self.heads, f"must divide width={self.width}")
+        sizes = ("decay_updates", "batch_size", "microbatch_size", "num_sizes")
+        check_within(self, **dict.fromkeys(sizes, (1, INFINITY)))
 
     def make(self, env: Environment, env_params: Any = None, updates: int | None = None) -> Algorithm:
         """The algorithm on an environment such as ``quotient/combinatorial/tsp-v0``.
@@ -92,55 +78,10 @@ class BQ:
         """The algorithm that learns from solved instances ``[N]``."""
         return iterate(sampled(solved, self.batch_size), self.learner(env))
 
-    def network(self, process: Process) -> Any:
-        """The module that scores actions: of sub-instances, or of a direct process by an instance encoded once."""
-        problem, sizes = process.problem, (self.layers, self.width, self.heads, self.hidden_width)
-        if isinstance(process, Quotient):
-            return ConstructionNetwork(problem.flags, problem.matrix, *sizes)
-        return EncodedOnceNetwork(problem.flags, *sizes)
-
-    def scorer(self, env: Environment) -> Scorer:
-        """``(params, instances[R]) -> logits[R, n, flags]``, for ``jaxrl.policies.construction``. Of a direct process
-        its instances must not be compacted: decode with one size."""
-        process = process_of(env)
-        problem, apply = process.problem, self.network(process).apply
-        if isinstance(process, Quotient):
-            return scorer(problem, apply)
-
-        def of_one(instance):
-            valid = jnp.ones_like(instance.remaining.valid)
-            start = Remaining(valid, jnp.zeros_like(instance.remaining.origin), instance.capacity)
-            left = instance.remaining
-            whole, now = tokens(problem, instance.replace(remaining=start)), tokens(problem, instance)
-            return whole, now.origin, now.allowed, left.budget
-
-        return lambda params, instances: apply(params, *jax.vmap(of_one)(instances))
-
-    def policy(self, env: Environment) -> Policy:
-        """Categorical over the actions of an observation ``[..., n, C]``."""
-        process = process_of(env)
-        network = self.network(process)
-
-        def seen(obs):
-            view: Any = process.view(obs)
-            if isinstance(process, Quotient):
-                return (view,)
-            whole = Tokens(view.features, view.present, view.origin, view.destination, view.allowed, None)
-            return whole, view.origin, view.allowed, view.budget
-
-        def init(key):
-            space = process.observation_space(process.default_params)
-            return network.init(key, *seen(jnp.zeros(space.shape)))
-
-        def logits(params, obs):
-            found: Any = network.apply(params, *seen(obs))
-            return found.reshape(*found.shape[:-2], -1)
-
-        return categorical(init, logits)
-
     def learner(self, env: Environment) -> Learner:
         """Cross-entropy to the expert's actions, of batches ``Solved[B]``."""
-        process, policy, score = process_of(env), self.policy(env), self.scorer(env)
+        process, policy = process_of(env), self.policy(env)
+        encode, score = self.encoder(env), self.scorer(env)
         problem, whole = process.problem, not isinstance(process, Quotient)
         # Not optax's schedule, which asks the rate of decay for its value.
         optimiser = optax.adam(lambda count: self.learning_rate * self.decay ** (count / self.decay_updates))
@@ -149,7 +90,8 @@ class BQ:
             def loss(params, batch: Solved, key):
                 left_key, order_key = jax.random.split(key)
                 left = drawn_left(problem, batch.actions, left_key, bucket)
-                example = batch_of(problem, *batch, left, order_key, None if whole else bucket.size)
+                instances = encode(params, batch.instance)
+                example = batch_of(problem, instances, batch.actions, left, order_key, None if whole else bucket.size)
                 log_prob = jax.nn.log_softmax(score(params, example.instance).reshape(example.target.shape))
                 taken = jnp.take_along_axis(example.target, jnp.argmax(log_prob, axis=-1)[:, None], axis=-1)
                 value = -jnp.sum(example.target * log_prob, axis=-1).mean()
@@ -159,19 +101,3 @@ class BQ:
 
         chosen = buckets(problem, process.slots, 1 if whole else self.num_sizes)
         return one_of([of_size(each) for each in chosen], [each.most - each.least + 1 for each in chosen])
-
-
-def process_of(env: Any) -> Process:
-    """The process of constructing solutions inside an environment.
-
-    Raises:
-        InvalidArgument: if there is none, or none that a network can be made for.
-    """
-    inside = env
-    while not isinstance(inside, Process):
-        if not hasattr(inside, "env"):
-            raise InvalidArgument("env", env.name, "must construct solutions, such as quotient/combinatorial/tsp-v0")
-        inside = inside.env
-    if isinstance(inside, Construction) and inside.problem.matrix:
-        raise InvalidArgument("env", env.name, "must be a quotient: the direct process needs nodes with coordinates")
-    return inside

@@ -80,3 +80,58 @@ class SetTransformer(nn.Module):
             narrow = nn.Dense(x.shape[-1], kernel_init=xavier, dot_general=dot_general, name=f"narrow_{layer}")
             x = x + weighted(f"dense_weight_{layer}", narrow(wide))
         return x
+
+
+class CrossAttention(nn.Module):
+    """Tokens look at others, ``[..., m, D], [..., n, D], [..., n] -> [..., m, D]``, as those of ``SetAttention`` do at
+    each other.
+
+    Attributes:
+        heads: that ``D`` is divided among.
+    """
+
+    heads: int = 12
+
+    @nn.compact
+    def __call__(self, x: jax.Array, others: jax.Array, present: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+
+        def dense(size: int, name: str, bias: bool = False) -> nn.Dense:
+            return nn.Dense(size, use_bias=bias, kernel_init=xavier, dot_general=dot_general, name=name)
+
+        def by_head(tokens):
+            return tokens.reshape(-1, tokens.shape[-2], self.heads, width // self.heads)
+
+        query, key, value = dense(width, "query")(x), dense(width, "key")(others), dense(width, "value", True)(others)
+        mask = jnp.broadcast_to(present, others.shape[:-1]).reshape(-1, 1, 1, others.shape[-2])
+        found = jax.nn.dot_product_attention(by_head(query), by_head(key), by_head(value), mask=mask, scale=1.0)
+        return dense(width, "output", True)(found.reshape(x.shape))
+
+
+class SetPerceiver(nn.Module):
+    """A transformer of a fixed number of learned latents in between: they look at the tokens, then for all layers at
+    each other, and last the tokens look at them (Jaegle et al. 2022): ``[..., n, D], [..., n] -> [..., n, D]``.
+
+    Its cost is linear in the number of tokens. As ``SetTransformer`` it starts as the identity, knows no position, and
+    tokens that are not ``present`` change nothing in those that are.
+
+    Attributes:
+        latents: how many.
+        layers: among the latents.
+    """
+
+    latents: int
+    layers: int = 9
+    heads: int = 12
+    hidden: int = 512
+
+    @nn.compact
+    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        own = self.param("latents", nn.initializers.normal(width**-0.5), (self.latents, width))
+        own = jnp.broadcast_to(own, (*x.shape[:-2], self.latents, width)).astype(x.dtype)
+        everyone = jnp.ones(own.shape[:-1], bool)
+        own = own + CrossAttention(self.heads, name="look_in")(own, x, present)
+        own = SetTransformer(self.layers, self.heads, self.hidden, name="trunk")(own, everyone)
+        weight = self.param("look_out_weight", nn.initializers.zeros, ()).astype(x.dtype)
+        return x + weight * CrossAttention(self.heads, name="look_out")(x, own, everyone)

@@ -25,6 +25,7 @@ from jaxrl.envs.combinatorial.problem import (
     distance,
     gathered,
     node_and_flag,
+    row,
     sizes,
     solution_cost,
     tokens,
@@ -35,6 +36,8 @@ from jaxrl.networks.construction import IMPOSSIBLE
 
 Scorer: TypeAlias = Callable[[PyTree, Instance], jax.Array]
 """``(params, instances[R]) -> logits[R, n, flags]``, those of actions that are not allowed ``IMPOSSIBLE``"""
+Encode: TypeAlias = Callable[[PyTree, Instance], Instance]
+"""``(params, instances[B]) -> instances[B]`` with more rows among the nodes, for a scorer to look at"""
 Decode: TypeAlias = Callable[[PyTree, Instance], jax.Array]
 """``(params, instances[B]) -> actions int32 [B, T]``, solutions with ``NOWHERE`` from their end on"""
 
@@ -83,6 +86,11 @@ def nearest(problem: Problem, score: Scorer, number: int) -> Scorer:
         return everywhere.at[jnp.arange(rows)[:, None], slots].set(found)
 
     return scored
+
+
+def encoded(encode: Encode, decode: Decode) -> Decode:
+    """Encodes instances once, before the first step. The rows that ``encode`` adds move with their nodes."""
+    return lambda params, instances: decode(params, encode(params, instances))
 
 
 # --- from actions to solutions ----------------------------------------------------------------------------------
@@ -248,6 +256,45 @@ def cheapest(problem: Problem, instances: Instance, actions: jax.Array) -> jax.A
     """``[B, T]``: of several solutions ``[k, B, T]`` of each instance the one of least cost, the first of equals."""
     cost = jax.vmap(jax.vmap(lambda *each: solution_cost(problem, *each)), in_axes=(None, 0))(instances, actions)
     return jnp.take_along_axis(actions, jnp.argmin(cost, axis=0)[None, :, None], axis=0)[0]
+
+
+def rotated(problem: Problem, decode: Decode, starts: int) -> Decode:
+    """The best of the tours that begin at the first ``starts`` nodes, where the start is a node like others (Kwon et
+    al. 2020); with more than there are nodes, at all. One start is ``decode``.
+
+    Raises:
+        InvalidArgument: for fewer than one, or a problem whose start is not.
+    """
+    if starts < 1:
+        raise InvalidArgument("starts", starts, "must be at least 1")
+    if not problem.circular:
+        raise InvalidArgument("problem", problem.name, "must have tours without a depot")
+
+    def moved(instance: Instance, by: Any) -> tuple[Instance, jax.Array]:
+        """The instance with its nodes moved up so far in their circle, and int32 ``[n]`` where they were."""
+        last, slots = instance.destination, jnp.arange(instance.remaining.valid.shape[0])
+        source = jnp.where(slots <= last, (slots + by) % last, slots).astype(jnp.int32)
+        nodes = {name: row(instance, name)[source] for name in instance.nodes}
+        cost = None if instance.cost is None else jnp.asarray(instance.cost)[source[:, None], source]
+        return instance.replace(nodes=nodes, cost=cost), source
+
+    def moved_back(source: jax.Array, actions: jax.Array) -> jax.Array:
+        """The same tour ``[T]``, told from the first node on."""
+        count = jnp.sum(actions != NOWHERE)
+        time = jnp.arange(actions.shape[0])
+        circle = jnp.concatenate([source[:1], source[jnp.maximum(actions, 0)]])
+        first = jnp.argmax((circle == 0) & (jnp.arange(circle.shape[0]) <= count))
+        return jnp.where(time < count, circle[(first + 1 + time) % (count + 1)], NOWHERE).astype(jnp.int32)
+
+    def decode_all(params: PyTree, instances: Instance) -> jax.Array:
+        def one(by):
+            turned_to, sources = jax.vmap(lambda each: moved(each, by))(instances)
+            return jax.vmap(moved_back)(sources, decode(params, turned_to))
+
+        number = min(starts, instances.remaining.valid.shape[1] - 1)
+        return cheapest(problem, instances, jax.lax.map(one, jnp.arange(number)))
+
+    return decode_all
 
 
 SYMMETRIES: tuple[Callable[[jax.Array], jax.Array], ...] = tuple(

@@ -191,7 +191,7 @@ def test_all_checkpoints_damaged(copy):
         (
             {"algorithm": "Result"},
             "algorithm='Result': unknown algorithm; known: BQ, DPPO, DQL, DQN, EXPO, FPO, FQL, GoRL, GoRLSAC, HDPO"
-            ", IDQL, MDPO, PMOE, PMOEPPO, PPO, PQN, QSM, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
+            ", IDQL, MDPO, PMOE, PMOEPPO, POMO, PPO, PQN, QSM, REINFORCE, SAC, SoftMDPO, TD3, TRPO, ValueIteration",
         ),
         ({"env_params": "EnvParams(gravity=1.0)"}, "was trained with env_params=EnvParams(gravity=1.0)"),
         ({"config": {"learning_rate": 1.0}}, "has other hyperparameters than this version's: activation, "),

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.models import load_model, save_model
 from experiments.solve import main
-from jaxrl import BQ, UserError, make, train
+from jaxrl import BQ, POMO, UserError, make, train
 from jaxrl.sources.expert import label, request
 
 PLACES = [(0, 0), (3, 0), (3, 4), (0, 4), (1, 2)]
@@ -40,6 +40,25 @@ def test_models_come_back(model, trees):
     assert found.card["about"] == {"why": "a test"}
     with pytest.raises(UserError, match=r"neither a model\.json nor a run"):
         load_model(directory.parent)
+
+
+@pytest.mark.slow
+def test_a_run_of_pomo_solves_what_a_model_does(instance, tmp_path, monkeypatch, capsys):
+    """Its network, of the direct process, kept as a model and as a run, finds the same tour from all starts."""
+    pytest.importorskip("tsplib95")
+    monkeypatch.chdir(tmp_path)
+    config = POMO(layers=1, width=8, heads=2, hidden_width=8, batch_size=2)
+    settings = {"nodes": 4}
+    how = {"seeds": 1, "updates": 2, "evaluate_every": 0, "directory": tmp_path / "run", "env_settings": settings}
+    result = train(config, "combinatorial/tsp-v0", **how)
+    params = jax.tree.map(lambda leaf: leaf[0], result.states.learner.params)
+    save_model(tmp_path / "model", "tsp", settings, config, params, {}, prefix="")
+    lines = []
+    for folder in ("run", "model"):
+        assert main(["tsp", "--file", str(instance), "--model", folder, "--starts", "9", "--beam", "24"]) == 0
+        lines.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("solution")])
+    assert lines[0] == lines[1]
+    assert len(lines[0][0].split()) == 5
 
 
 def test_the_best_member_of_a_run(tmp_path):

@@ -77,7 +77,8 @@ def test_encoded_once(solved):
     state, metrics = run(start)
     assert metrics["loss"][-10:].mean() < 0.9 * metrics["loss"][:10].mean()
     held = part(instances, slice(ROWS, ROWS + 4))
-    found = jax.jit(greedy(TSP, config.scorer(env), (NODES + 1,)))(state.learner.params, held)
+    decode = config.decoder(env, lambda score: greedy(TSP, score, (NODES + 1, 4)))
+    found = jax.jit(decode)(state.learner.params, held)
     acts_as_decoded(env, algorithm, state, held, found)
 
 
@@ -99,6 +100,7 @@ def test_sizes_share_one_state(solved):
     [
         ("env", "combinatorial/atsp-v0", {}),
         ("env", "CartPole-v1", {}),
+        ("latents", "combinatorial/tsp-v0", {"latents": 4}),
         ("heads", "quotient/combinatorial/tsp-v0", {"heads": 7}),
         ("layers", "quotient/combinatorial/tsp-v0", {"layers": 0}),
         ("decay", "quotient/combinatorial/tsp-v0", {"decay": 1.1}),

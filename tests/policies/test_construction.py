@@ -9,12 +9,13 @@ import pytest
 from jaxrl.envs.combinatorial import ATSP, CVRP, KP, NOWHERE, OP, TSP, solution_cost, tokens, uniform_cities
 from jaxrl.envs.combinatorial.atsp import triangle_costs
 from jaxrl.envs.combinatorial.cvrp import uniform_customers
+from jaxrl.envs.combinatorial.instances import padded
 from jaxrl.envs.combinatorial.kp import uniform_items
 from jaxrl.envs.combinatorial.op import uniform_prizes
 
 from jaxrl import InvalidArgument
 from jaxrl.networks.construction import IMPOSSIBLE, ConstructionNetwork
-from jaxrl.policies.construction import augmented, beam, greedy, multistart, nearest, scorer
+from jaxrl.policies.construction import augmented, beam, greedy, multistart, nearest, rotated, scorer
 
 BATCH = 3
 MAKERS = {
@@ -125,6 +126,21 @@ def test_all_starts():
     assert (every < one - 1e-3).any()
 
 
+def test_tours_from_everywhere():
+    """Never worse than from one node, whole, and one start changes nothing; padded instances too."""
+    problem, batch = TSP, jax.vmap(lambda each: padded(each, 9))(instances("tsp", 8))
+    score, params = network(problem, seen(problem, batch))
+    single = greedy(problem, score, (9,))
+    one = jax.jit(single)(params, batch)
+    np.testing.assert_array_equal(jax.jit(rotated(problem, single, 1))(params, batch), one)
+    every = jax.jit(rotated(problem, single, 50))(params, batch)
+    for tour in np.asarray(every):
+        assert sorted(tour) == [NOWHERE, NOWHERE, 1, 2, 3, 4, 5]
+    before, after = costs(problem, batch, one), costs(problem, batch, every)
+    assert (after <= before + 1e-5).all()
+    assert (after < before - 1e-3).any()
+
+
 def test_neighbours():
     """As many as there are change nothing; fewer are the nearest ones, by a logit that prefers those far away."""
     problem, batch = TSP, instances("tsp")
@@ -174,6 +190,8 @@ def test_symmetries():
     [
         ("width", lambda score: beam(TSP, score, 0)),
         ("starts", lambda score: multistart(TSP, score, 0)),
+        ("starts", lambda score: rotated(TSP, greedy(TSP, score), 0)),
+        ("problem", lambda score: rotated(CVRP, greedy(CVRP, score), 2)),
         ("number", lambda score: nearest(TSP, score, 2)),
         ("problem", lambda score: nearest(KP, score, 5)),
         ("symmetries", lambda score: augmented(TSP, greedy(TSP, score), 9)),
