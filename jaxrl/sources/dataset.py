@@ -137,17 +137,14 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
     import pyarrow.parquet as pq
 
     path = Path(path)
-    if not ((path / TABLE).is_file() and (path / CARD).is_file()):
-        raise InvalidArgument("path", str(path), f"must be a folder with {TABLE} and {CARD}")
-    stored = json.loads((path / CARD).read_text())
-    card = Card(**{each.name: stored[each.name] for each in fields(Card)})
+    card = read_card(path)
     if env is not None:
         card.check(env)
-    table = pq.read_table(path / TABLE)
+    table, shapes = pq.read_table(path / TABLE), json.loads((path / CARD).read_text())["shapes"]
 
     def column(name: str) -> np.ndarray:
         chunks = table.column(name).combine_chunks()
-        shape = stored["shapes"][name]
+        shape = shapes[name]
         return (chunks.flatten() if shape else chunks).to_numpy(zero_copy_only=False).reshape(-1, *shape)
 
     terminal, timeout = column("terminal"), column("timeout")
@@ -161,6 +158,19 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
         {},
     )
     return DataSet(card, Transition(*parts), column("episode"))
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of a data set.
+
+    Raises:
+        InvalidArgument: for a folder without a data set.
+    """
+    path = Path(path)
+    if not ((path / TABLE).is_file() and (path / CARD).is_file()):
+        raise InvalidArgument("path", str(path), f"must be a folder with {TABLE} and {CARD}")
+    stored = json.loads((path / CARD).read_text())
+    return Card(**{each.name: stored[each.name] for each in fields(Card)})
 
 
 def sampled(rows: PyTree, batch_size: int, batches: int | None = None) -> Source:
