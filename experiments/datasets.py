@@ -55,7 +55,7 @@ class DataSets:
     checkpoints: int = 30
     """Policies that are kept of the training, one of which is the medium one."""
     episodes: int = 1024
-    """Episodes that each of the two returns is the mean of which scores are relative to."""
+    """Episodes that each of the two returns is the mean of which scores are relative to, in whole batches of 256."""
     seed: int = 0
     """Of the training and of the data."""
     preset: Annotated[str | None, or_none("NAME")] = None
@@ -116,25 +116,27 @@ def show(rows: Iterable[Acceptance]) -> list[bool]:
     from rich.console import Console
     from rich.table import Table
 
-    names = ("kind", "steps", "episodes", "score [95%]", "without noise", "wanted", "terminals", "not finite")
-    table, verdicts = Table(*names, "simulated again", "verdict"), []
+    console = Console()
+    table, verdicts = Table("kind", "steps", "episodes", "score", "no noise", "wanted", "ends", "NaN", "again", ""), []
     for row in rows:
         verdicts.append(row.holds)
         aim, margin = MARGINS.get(row.kind, (None, None))
-        again = "the same" if row.again == 0 else f"off by {row.again:.3g}" if row.again else "-"
         table.add_row(
             row.kind,
             f"{row.rows:,}",
             f"{row.episodes:,}",
-            f"{row.score:.2f} ± {row.error:.2f}",
-            "-" if row.greedy is None else f"{row.greedy:.2f}",
+            f"{row.score:.1f} ± {row.error:.1f}",
+            "-" if row.greedy is None else f"{row.greedy:.1f}",
             "-" if aim is None else f"{aim:.3g} ± {margin:g}",
-            f"{row.terminals:.4%}",
+            f"{row.terminals:.3%}",
             str(row.not_finite),
-            again,
+            "-" if row.again is None else f"{row.again:.2g}",
             "holds" if row.holds else "falls short",
         )
-    Console().print(table)
+    console.width = max(console.width, 110)
+    console.print(table)
+    print("score: of the data with its 95% interval; no noise: of the policy, which is what is wanted if there is one;")
+    print("ends: steps that terminate; again: greatest difference of returns that are simulated again")
     return verdicts
 
 

@@ -20,8 +20,9 @@ KINDS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-r
 TRAINING, REFERENCES = "training", "references.json"
 TRAINING_EPISODES = 16
 """of each evaluation while training, which is there to be looked at"""
-CANDIDATE_EPISODES = 256
-"""that tell whether a policy is medium"""
+BATCH = 256
+"""episodes that are played at once; one batch tells whether a policy is medium"""
+HOW = ("uniform", "greedy", "sampled")
 MEDIUM = 100 / 3
 MARGINS = {"random": (0.0, 2.0), "medium": (MEDIUM, 8.0), "expert": (100.0, 5.0)}
 """scores, and how far from them is accepted"""
@@ -40,7 +41,7 @@ class Asked:
         rows: steps of each data set but the replayed ones.
         steps: environment steps of the training.
         checkpoints: policies that are kept of it.
-        episodes: that each of the returns is the mean of which scores are relative to.
+        episodes: that each of the returns is the mean of which scores are relative to, in whole batches of 256.
         seed: of the training and of the data.
     """
 
@@ -168,8 +169,6 @@ class PriorData:
         if result.frozen:
             raise UserError(f"seed={self.asked.seed}: the training turned non-finite")
 
-    # --- functions that are compiled once -----------------------------------------------------------------------
-
     @cached_property
     def run(self) -> Any:
         """The training, with its buffer."""
@@ -180,45 +179,62 @@ class PriorData:
             raise UserError(f"output={str(self.output)!r}: its {TRAINING} has no learners kept; overwrite or move it")
         return run
 
+    # --- policies and what they earn ----------------------------------------------------------------------------
+
     @cached_property
-    def policies(self) -> dict[str, Callable[..., Any]]:
-        """``(state, obs[N, ...], key) -> action[N, ...]`` by how they act."""
+    def act(self) -> Callable[..., Any]:
+        """``((how, state), obs[N, ...], key) -> action[N, ...]``, ``how`` a place in ``HOW``: one policy, so that
+        playing is compiled once."""
+        import jax
+
         from jaxrl.sources.random_play import uniform_policy
 
         algorithm, uniform = self.run.algorithm(0), uniform_policy(self.env.action_space(self.params))
-        return {
+        ways = {
             "uniform": lambda state, obs, key: uniform(obs, key),
             "greedy": lambda state, obs, key: algorithm.policy(state, obs, key, greedy=True),
             "sampled": lambda state, obs, key: algorithm.policy(state, obs, key, greedy=False),
         }
 
+        def act(acting, obs, key):
+            how, state = acting
+            return jax.lax.switch(how, [ways[name] for name in HOW], state, obs, key)
+
+        return act
+
+    def acting(self, how: str, updates: int) -> Any:
+        """What ``act`` acts by, as the learner was after so many updates."""
+        return np.int32(HOW.index(how)), self.run.at(updates).member_state(0)._replace(source=())
+
     @cached_property
-    def returns(self) -> dict[str, Callable[..., Any]]:
-        """``(state, key, episodes) -> [episodes]`` of policies that are judged."""
+    def collect(self) -> Callable[..., Any]:
+        """``(acting, key, rows, progress) -> Episodes``."""
+        from jaxrl.sources.collect import collector
+
+        return collector(self.act, self.env, self.params)
+
+    @cached_property
+    def play(self) -> Callable[..., Any]:
+        """``(acting, key) -> [BATCH] returns``, compiled."""
         import jax
 
         from jaxrl.engine.evaluate import returns_of
 
-        def judge(policy):
-            def returns(state, key, episodes):
-                return returns_of(lambda *seen: policy(state, *seen), self.env, self.params, key, episodes)
+        act = self.act  # made outside of the trace
 
-            return jax.jit(returns, static_argnums=2)
+        def play(acting, key):
+            return returns_of(lambda obs, key: act(acting, obs, key), self.env, self.params, key, BATCH)
 
-        return {how: judge(self.policies[how]) for how in ("uniform", "greedy")}
+        return jax.jit(play)
 
-    @cached_property
-    def collect(self) -> dict[str, Callable[..., Any]]:
-        """``(state, key, rows, progress) -> Episodes`` of policies that data are of."""
-        from jaxrl.sources.collect import collector
+    def mean_return(self, how: str, updates: int, word: int, batches: int) -> float:
+        """Of so many batches of episodes.
 
-        return {how: collector(self.policies[how], self.env, self.params) for how in ("uniform", "sampled")}
-
-    # --- what policies earn -------------------------------------------------------------------------------------
-
-    def state(self, updates: int) -> Any:
-        """Of the algorithm after so many updates, without its buffer."""
-        return self.run.at(updates).member_state(0)._replace(source=())
+        Args:
+            word: of the key.
+        """
+        acting = self.acting(how, updates)
+        return float(np.mean([self.play(acting, self.keyed(word, batch)).mean() for batch in range(batches)]))
 
     def keyed(self, *words: int) -> Any:
         """A key of its own for each use."""
@@ -253,33 +269,31 @@ class PriorData:
             UserError: if what was learned earns no more than uniform actions.
         """
         learners, steps = self.run.learners, self.run.algorithm(0).steps_per_update
+        last = learners[-1]
         with Bar("returns of policies") as progress:
 
-            def mean(done, how, updates, episodes):
+            def earned(done, how, updates, batches):
                 progress(done, 2 + len(learners))
-                state = None if updates is None else self.state(updates)
-                return float(self.returns[how](state, self.keyed(min(done, 2)), episodes).mean())
+                return self.mean_return(how, updates, min(done, 2), batches)
 
-            last = learners[-1]
-            random, expert = mean(0, "uniform", None, self.asked.episodes), mean(1, "greedy", last, self.asked.episodes)
+            random, expert = (earned(done, how, last, self.batches) for done, how in enumerate(("uniform", "greedy")))
             if not random < expert < np.inf:
                 raise UserError(
                     f"steps={self.asked.steps}: must be more: what was learned earns {expert:.5g}, uniform actions"
                     f" {random:.5g}"
                 )
-            medium, earned = last, expert
+            medium, found = last, expert
             for done, medium in enumerate(learners, start=2):
-                earned = mean(done, "greedy", medium, CANDIDATE_EPISODES)
-                if earned >= random + MEDIUM / 100 * (expert - random):
+                found = earned(done, "greedy", medium, 1)
+                if found >= random + MEDIUM / 100 * (expert - random):
                     break
             progress(1, 1)
-        return References(random, expert, earned, medium, medium * steps, last, last * steps)
+        return References(random, expert, found, medium, medium * steps, last, last * steps)
 
-    def policy(self, kind: str) -> tuple[str, Any]:
-        """How a kind acts, and the state that it acts by."""
-        if kind == "random":
-            return "uniform", None
-        return "sampled", self.state(getattr(self.references, f"{kind}_updates"))
+    @property
+    def batches(self) -> int:
+        """Of episodes that a reference is the mean of."""
+        return -(-self.asked.episodes // BATCH)
 
     # --- data sets ----------------------------------------------------------------------------------------------
 
@@ -287,8 +301,9 @@ class PriorData:
         """Makes a data set and writes it, as a whole or not at all."""
         from jaxrl.sources.dataset import DataSet, save
 
+        card = self.card(kind)  # before: what scores are relative to may refuse the training
         rows = self.replayed(kind) if kind.endswith("replay") else self.played(kind, self.asked.rows)
-        save(DataSet(self.card(kind), rows.transitions, rows.episode), self.output / kind)
+        save(DataSet(card, rows.transitions, rows.episode), self.output / kind)
 
     def played(self, kind: str, rows: int) -> Any:
         """``Episodes`` of a policy; fewer rows are the first episodes of more."""
@@ -296,9 +311,10 @@ class PriorData:
 
         if kind == "medium-expert":
             return joined(self.played("medium", -(-rows // 2)), self.played("expert", -(-rows // 2)))
-        how, state = self.policy(kind)
+        how, found = "uniform" if kind == "random" else "sampled", self.references
+        acting = self.acting(how, found.medium_updates if kind == "medium" else found.expert_updates)
         with Bar(kind) as progress:
-            return self.collect[how](state, self.keyed(3, KINDS.index(kind)), rows, progress)
+            return self.collect(acting, self.keyed(3, KINDS.index(kind)), rows, progress)
 
     def replayed(self, kind: str) -> Any:
         """``Episodes`` of what the buffer held, the last one of each environment as far as it came."""
@@ -354,8 +370,8 @@ class PriorData:
             first = self.played(kind, min(self.asked.rows, SIMULATED_AGAIN)).returns()
             again = float(np.abs(first - returns[: len(first)]).max())
         if kind in ("medium", "expert"):
-            state, key = self.policy(kind)[1], self.keyed(4, KINDS.index(kind))
-            greedy = float(card.score(self.returns["greedy"](state, key, self.asked.episodes)).mean())
+            updates = getattr(self.references, f"{kind}_updates")
+            greedy = float(card.score(self.mean_return("greedy", updates, 4 + KINDS.index(kind), self.batches)))
         arrays = (transitions.obs, transitions.action, transitions.reward, transitions.next_obs)
         many = len(scores) > 1
         return Acceptance(

@@ -14,7 +14,7 @@ from jaxrl.sources.dataset import CARD, Card, load
 
 ENV = "control/multi-goal-v0"
 TINY = """
-    --rows 3000 --steps 2_048 --checkpoints 8 --episodes 64 --seed 1000 --num-envs 16 --update-to-data 0.5
+    --rows 3000 --steps 2_048 --checkpoints 8 --episodes 256 --seed 1000 --num-envs 16 --update-to-data 0.5
     --batch-size 64 --learning-starts 256 --hidden-sizes 16 --actor-learning-rate 1e-2 --critic-learning-rate 1e-2
 """
 SMALL = TINY.split()
@@ -35,14 +35,14 @@ def test_what_is_written(made):
     for kind, (card, steps, episode) in found.items():
         assert card.seed == 1000
         assert (card.random_return, card.expert_return) == (references["random_return"], references["expert_return"])
-        ends = np.flatnonzero(np.diff(episode))
-        assert (steps.cut[ends] > 0).all(), kind
-        within = np.setdiff1d(np.arange(len(episode) - 1), ends)
-        if kind.endswith("replay"):
-            ends = np.flatnonzero(steps.cut)
+        ends = np.append(np.flatnonzero(np.diff(episode)), len(episode) - 1)
+        within = np.setdiff1d(np.arange(len(episode)), ends)
+        assert not steps.cut[within].any()
+        if kind.endswith("replay"):  # the last episode of each of 16 environments may go on
+            assert (steps.cut[ends] == 0).sum() <= 16
         else:
+            assert (steps.cut[ends] > 0).all()
             assert 3000 <= len(episode) <= 3000 + 2 * 30
-            assert steps.cut[-1]
         np.testing.assert_array_equal(steps.obs[within + 1], steps.next_obs[within])
         # Where a goal is reached the observation is of the goal, and not of the next start.
         distance = np.linalg.norm(steps.next_obs[:, None] - 5 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]), axis=-1)
@@ -77,6 +77,7 @@ def test_the_medium_policy_is_the_first_that_is_good_enough(made):
     assert card.score(third) == pytest.approx(100 / 3)
 
 
+@pytest.mark.slow
 def test_it_goes_on_and_keeps_what_is_there(made, tmp_path, capsys):
     """A data set that is gone is made again as it was; the others are left alone, and simulated again they are the
     same."""
@@ -85,10 +86,11 @@ def test_it_goes_on_and_keeps_what_is_there(made, tmp_path, capsys):
     shutil.copytree(made, copy)
     shutil.rmtree(copy / "random")
     kept = (copy / "expert" / CARD).stat().st_mtime_ns
-    assert main([ENV, str(copy), *SMALL, "--kinds", "random", "medium-replay"]) == 0
+    assert main([ENV, str(copy), *SMALL, "--kinds", "random", "medium-replay"]) in (0, 1)
     out = capsys.readouterr().out
+    (row,) = (line.split("│") for line in out.splitlines() if "│ random" in line)
+    assert row[-3].strip() == "0"
     assert "medium-replay is there and is kept" in out
-    assert "the same" in out
     assert "random is there" not in out
     np.testing.assert_array_equal(load(copy / "random").transitions.reward, before.transitions.reward)
     assert (copy / "expert" / CARD).stat().st_mtime_ns == kept
@@ -102,6 +104,10 @@ def test_off_policy_algorithms_read_them(made):
     assert prior.reward.shape[0] >= 3000
     with pytest.raises(InvalidArgument, match="env='Pendulum-v1'"):
         config.check(other, other.default_params)
+
+
+@pytest.mark.slow
+def test_data_of_brax_are_of_one_backend():
     hopper = make("brax/hopper", backend="spring")
     Card("brax/hopper", "", 0.0, 1.0, backend="spring").check(hopper)
     with pytest.raises(InvalidArgument, match="backend='spring'"):
@@ -137,9 +143,9 @@ def test_acceptance(changes, holds):
         ([ENV, "DATA", "--hiden-sizes", "3"], "--hidden-sizes"),
         ([ENV, "DATA", "--offline"], "offline=True"),
         (["CartPole-v1", "DATA", "--steps", "100"], "env='CartPole-v1'"),
-        (["brax/hoper", "DATA"], "'brax/hopper'"),
+        (["Pendulm-v1", "DATA", "--steps", "100"], "'Pendulum-v1'"),
         (["MountainCarContinuous-v0", "DATA"], "steps=None"),
-        ([ENV], "output"),
+        ([ENV], "Folder of the data sets"),
     ],
 )
 def test_what_is_refused(tmp_path, refused_by, arguments, said):
