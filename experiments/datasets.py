@@ -114,10 +114,11 @@ def command(argv: list[str]) -> int:
 def show(rows: Iterable[Acceptance]) -> list[bool]:
     """Prints the table, and says which data sets hold."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
-    table, verdicts = Table("kind", "steps", "episodes", "score", "no noise", "wanted", "ends", "NaN", "again", ""), []
+    names = ("steps", "episodes", "score", "no noise", "wanted", "ends", "NaN", "again", "")
+    table, verdicts = Table(Column("kind", min_width=max(map(len, KINDS))), *names), []
     for row in rows:
         verdicts.append(row.holds)
         aim, margin = MARGINS.get(row.kind, (None, None))
@@ -133,10 +134,12 @@ def show(rows: Iterable[Acceptance]) -> list[bool]:
             "-" if row.again is None else f"{row.again:.2g}",
             "holds" if row.holds else "falls short",
         )
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 120)
     console.print(table)
     print("score: of the data with its 95% interval; no noise: of the policy, which is what is wanted if there is one;")
-    print("ends: steps that terminate; again: greatest difference of returns that are simulated again")
+    print("ends: steps that terminate; again: greatest difference of returns that are simulated again.")
+    if not all(verdicts):
+        print("More --checkpoints bring medium nearer to a third, more --steps to a plateau, more --rows random to 0.")
     return verdicts
 
 

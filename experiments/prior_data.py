@@ -305,15 +305,19 @@ class PriorData:
         rows = self.replayed(kind) if kind.endswith("replay") else self.played(kind, self.asked.rows)
         save(DataSet(card, rows.transitions, rows.episode), self.output / kind)
 
-    def played(self, kind: str, rows: int) -> Any:
-        """``Episodes`` of a policy; fewer rows are the first episodes of more."""
+    def played(self, kind: str, rows: int, title: str = "") -> Any:
+        """``Episodes`` of a policy; fewer rows are the first episodes of more.
+
+        Args:
+            title: of the progress bar, the kind by default.
+        """
         from jaxrl.sources.collect import joined
 
         if kind == "medium-expert":
             return joined(self.played("medium", -(-rows // 2)), self.played("expert", -(-rows // 2)))
         how, found = "uniform" if kind == "random" else "sampled", self.references
         acting = self.acting(how, found.medium_updates if kind == "medium" else found.expert_updates)
-        with Bar(kind) as progress:
+        with Bar(title or kind) as progress:
             return self.collect(acting, self.keyed(3, KINDS.index(kind)), rows, progress)
 
     def replayed(self, kind: str) -> Any:
@@ -367,7 +371,7 @@ class PriorData:
         returns = Episodes(transitions, episode).returns()
         scores, greedy, again = card.score(returns), None, None
         if kind in MARGINS:
-            first = self.played(kind, min(self.asked.rows, SIMULATED_AGAIN)).returns()
+            first = self.played(kind, min(self.asked.rows, SIMULATED_AGAIN), f"{kind} again").returns()
             again = float(np.abs(first - returns[: len(first)]).max())
         if kind in ("medium", "expert"):
             updates = getattr(self.references, f"{kind}_updates")
