@@ -143,7 +143,6 @@ def test_acceptance(changes, holds):
         ([ENV, "DATA", "--hiden-sizes", "3"], "--hidden-sizes"),
         ([ENV, "DATA", "--offline"], "offline=True"),
         (["CartPole-v1", "DATA", "--steps", "100"], "env='CartPole-v1'"),
-        (["Pendulm-v1", "DATA", "--steps", "100"], "'Pendulum-v1'"),
         (["MountainCarContinuous-v0", "DATA"], "steps=None"),
         ([ENV], "Folder of the data sets"),
     ],
