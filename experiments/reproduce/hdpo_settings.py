@@ -200,7 +200,7 @@ FEW = {"batch_size": 32, "development_scenarios": 256, "development_every": 50}
 SERIAL_L4 = [(4, 9.0)]
 DATA_EFFICIENCY: dict[str, tuple[Callable[[], Setting], Callable[[], Setting]]] = {
     "serial_traces": (
-        partial(serial, "graph", SERIAL_L4, 1000, num_scenarios=64, **GRAPH | FEW),
+        partial(serial, "graph", SERIAL_L4, 2000, num_scenarios=64, **GRAPH | FEW | {"learning_rate": 1e-3}),
         partial(serial, "vanilla", SERIAL_L4, 3000, num_scenarios=256, **SERIAL_VANILLA | FEW),
     ),
     "one_warehouse_traces": (

@@ -13,9 +13,29 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxrl.core.combine import as_averages
 from jaxrl.core.types import Algorithm, AlgorithmState, Average, Shared
 from jaxrl.engine.evaluate import evaluate
+from jaxrl.engine.memory import array_bytes
 
 FINITE = -1
 """``frozen_at`` of a member that has never been non-finite"""
+
+
+LARGE_CONSTANT = 2**16
+"""bytes from which a constant of a program, such as a data set, becomes an argument: compiled in, it is copied into
+every program and its entry in the cache, and the compiler tries to fold what is computed of it"""
+
+
+@dataclass(frozen=True)
+class WithTables:
+    """A compiled program and the large arrays that it is always called with before its arguments."""
+
+    program: jax.stages.Compiled
+    tables: list[jax.Array]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.program(self.tables, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.program, name)
 
 
 class MemberState(NamedTuple):
@@ -64,7 +84,7 @@ class Program:
     def compiled_start(self, instance: Any, keys: jax.Array) -> Any:
         """``(instance[G], keys[G]) -> state[G]``, compiled."""
         axes = self.axes(instance, keys)
-        return self.sharded(jax.vmap(self.start, out_axes=axes), (0, 0), axes).lower(instance, keys).compile()
+        return self.compiled(jax.vmap(self.start, out_axes=axes), (instance, keys), (0, 0), axes)
 
     def compiled_advance(self, instance: Any, state: Any) -> Any:
         """``(instance[G], state[G], start, count, fresh) -> state[G]`` after ``count`` more updates, compiled.
@@ -80,8 +100,8 @@ class Program:
             return jax.lax.fori_loop(0, count, lambda i, state: many(instance, state, start + i), state)
 
         number, flag = np.int32(0), np.bool_(False)
-        jitted = self.sharded(run, (0, axes, None, None, None), axes, donate=(1,))
-        return jitted.lower(instance, state, number, number, flag).compile()
+        arguments = (instance, state, number, number, flag)
+        return self.compiled(run, arguments, (0, axes, None, None, None), axes, donate=(1,))
 
     def compiled_judge(self, instance: Any, state: Any, keys: Any) -> Any:
         """``(instance[G], state[G], keys[G]) -> metrics[G]`` of greedy episodes, compiled."""
@@ -106,15 +126,17 @@ class Program:
                 instance.env_params_axes(self.env_params),
             )
 
-        return self.sharded(judge, (0, axes, 0), 0).lower(instance, state, keys).compile()
+        return self.compiled(judge, (instance, state, keys), (0, axes, 0), 0)
 
     def axes(self, instance: Any, keys: Any) -> Any:
         """The member axis of each leaf of the state, 0 or None."""
         one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
         return member_axes(jax.eval_shape(self.start, jax.tree.map(one, instance), one(keys)))
 
-    def sharded(self, function: Callable, in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()) -> Any:
-        """``jit`` of a function of members, each device running the same program on its own share of them.
+    def compiled(
+        self, function: Callable, arguments: tuple[Any, ...], in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()
+    ) -> Any:
+        """A function of members, compiled for ``arguments``, each device running the same program on its own share.
 
         ``shard_map`` rather than sharded inputs: what a device runs then does not depend on how many others there are,
         which the partitioner does not promise, and loops that stop early need not agree.
@@ -122,7 +144,22 @@ class Program:
         mapped = jax.shard_map(
             function, mesh=self.mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False
         )
-        return jax.jit(mapped, donate_argnums=donate)
+        traced = jax.jit(mapped, donate_argnums=donate).trace(*arguments)
+        closed, structure = traced.jaxpr, jax.tree.structure(traced.out_info)
+        large = [index for index, constant in enumerate(closed.consts) if array_bytes(constant) >= LARGE_CONSTANT]
+        if not large:
+            return traced.lower().compile()
+
+        def with_large(tables, *arguments):
+            constants = list(closed.consts)
+            for index, table in zip(large, tables):
+                constants[index] = table
+            return structure.unflatten(jax.core.eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(arguments)))
+
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        tables = [jax.device_put(closed.consts[index], everywhere) for index in large]
+        jitted = jax.jit(with_large, donate_argnums=[1 + argument for argument in donate])
+        return WithTables(jitted.lower(tables, *arguments).compile(), tables)
 
     def place(self, tree: Any, axes: Any) -> Any:
         """Spreads leaves ``[G, ...]`` over the devices along the axes given as a prefix of ``tree``."""

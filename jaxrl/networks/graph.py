@@ -17,7 +17,8 @@ class MessagePassing(nn.Module):
     One network embeds all nodes, one all edges from the embeddings at their ends and their own features; then, in each
     step, ``node += N(node, incoming / sqrt(in-degree), outgoing / sqrt(out-degree))`` with the sums of the edges'
     embeddings, and ``edge += M(edge, source, target)``, with the same ``N`` and ``M`` in all steps. The parameters fit
-    any graph and any number of steps, and renumbering nodes and edges renumbers the output.
+    any graph and any number of steps, and renumbering nodes and edges renumbers the output. Weights start with LeCun's
+    variance: these are a dozen layers one after the other, through which PyTorch's lets hardly anything pass.
 
     Attributes:
         steps: of message passing.
@@ -49,7 +50,8 @@ class MessagePassing(nn.Module):
         )
 
         def embedding():
-            hidden, output = MLP(self.sizes, "elu", orthogonal=False), FanInDense(self.width)
+            hidden = MLP(self.sizes, "elu", orthogonal=False, variance=1.0)
+            output = FanInDense(self.width, variance=1.0)
             return lambda features: elu(output(hidden(features)))
 
         embed_node, embed_edge, update_node, update_edge = (embedding() for _ in range(4))

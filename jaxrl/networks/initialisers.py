@@ -37,19 +37,18 @@ def orthogonal(scale: float = 1.0) -> Callable[..., jax.Array]:
     return init
 
 
-fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""U(-1, 1) / sqrt(fan in): what PyTorch starts its dense layers from; a third of LeCun's variance."""
-
-
 class FanInDense(nn.Module):
     """A dense layer whose weights and biases both start from U(-1, 1) / sqrt(fan in), as PyTorch's do.
 
     Attributes:
         features: size of the output.
+        variance: of a weight times fan in. PyTorch's third lets a signal fade by as much in every layer; with LeCun's 1
+            it stays.
         bias: a constant that the biases start from instead.
     """
 
     features: int
+    variance: float = 1 / 3
     bias: float | None = None
 
     @nn.compact
@@ -60,7 +59,8 @@ class FanInDense(nn.Module):
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 
         bias = uniform if self.bias is None else nn.initializers.constant(self.bias)
-        dense = nn.Dense(self.features, kernel_init=fan_in_uniform, bias_init=bias, dot_general=dot_general)
+        weights = nn.initializers.variance_scaling(self.variance, "fan_in", "uniform")
+        dense = nn.Dense(self.features, kernel_init=weights, bias_init=bias, dot_general=dot_general)
         return dense(x)
 
 

@@ -47,7 +47,7 @@ class MLP(nn.Module):
 
     Attributes:
         rank: number of axes of one observation; 1 for ``[..., features]``.
-        orthogonal: start from orthogonal weights and no biases; else from ``FanInDense``'s.
+        orthogonal: start from orthogonal weights and no biases; else from ``FanInDense``'s with ``variance``.
         layer_norm: standardise the features of every layer before its activation (Ba et al. 2016).
         dropout: share of the features of every layer that is set to 0, before they are standardised, in calls with
             ``dropping`` (Hiraoka et al. 2022); these need a key named ``dropout``.
@@ -59,13 +59,16 @@ class MLP(nn.Module):
     orthogonal: bool = True
     layer_norm: bool = False
     dropout: float = 0.0
+    variance: float = 1 / 3
 
     @nn.compact
     def __call__(self, x, dropping: bool = False):
         x = x if x.dtype == jnp.bfloat16 else x.astype(jnp.float32)
         x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.sizes:
-            x = (nn.Dense(size, kernel_init=orthogonal(2**0.5)) if self.orthogonal else FanInDense(size))(x)
+            x = (
+                nn.Dense(size, kernel_init=orthogonal(2**0.5)) if self.orthogonal else FanInDense(size, self.variance)
+            )(x)
             if dropping:
                 x = nn.Dropout(self.dropout, deterministic=False)(x)
             x = ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)

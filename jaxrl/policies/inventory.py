@@ -88,6 +88,27 @@ def echelon_stock(env: InventoryNetwork, params: InventoryParams, sizes: Sequenc
 # --- networks ---------------------------------------------------------------------------------------------------
 
 
+def scale(env: InventoryNetwork, view: View) -> jax.Array:
+    """``[n]`` what the goods of each node are counted in: twice the mean demand that passes through it."""
+    return 2 * jnp.maximum(env.network.passing(view.demand_mean), 1e-6)
+
+
+def scaled(env: InventoryNetwork, view: View) -> View:
+    """The same with goods counted in their node's ``scale``, mean demands in the mean of the stores'.
+
+    The paper's networks read stock as it is. Then heads of single seeds are saturated from the start, order nothing or
+    everything, and never learn.
+    """
+    of_nodes = scale(env, view)
+    of_stores = of_nodes[env.network.first_store :]
+    return view._replace(
+        inventory=view.inventory / of_nodes[:, None],
+        past_demand=view.past_demand / of_stores[:, None],
+        demand_mean=view.demand_mean / of_stores.mean(),
+        demand_std=view.demand_std / of_stores,
+    )
+
+
 class Vanilla(nn.Module):
     """Dense layers, then one number for each edge."""
 
@@ -100,10 +121,7 @@ class Vanilla(nn.Module):
 
 
 def vanilla(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] = (32, 32, 32)):
-    """Dense layers on all inventories, and heads that keep orders within what there is.
-
-    Inventories are divided by twice the mean demand that passes through their node. The paper's network reads them as
-    they are: then heads of single seeds are saturated from the start, orders nothing or everything, and never learn.
+    """Dense layers on all inventories, ``scaled``, and heads that keep orders within what there is.
 
     A single store orders ``softplus(x + 1)``. In a network outside orders are ``sigmoid(x)`` of four times the mean
     demand of all stores; a node that serves one other ships ``sigmoid(x)`` of what it has, one that serves several
@@ -118,8 +136,7 @@ def vanilla(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int]
 
     def act(weights, obs):
         view = env.view(obs, params)
-        inventory = view.inventory / (2 * jnp.maximum(network.passing(view.demand_mean), 1e-6))[:, None]
-        x: Any = module.apply(weights, inventory.reshape(*obs.shape[:-1], size))
+        x: Any = module.apply(weights, scaled(env, view).inventory.reshape(*obs.shape[:-1], size))
         return jax.nn.softplus(x + 1) if network.nodes == 1 else allocated(env, view, x)
 
     return OrderPolicy(init, act)
@@ -217,7 +234,8 @@ class SymmetryAware(nn.Module):
 def symmetry_aware(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] = ()):
     """One network for all stores, told of the others by a context of all inventories (Alvo et al., second version).
 
-    A store's order is ``softplus(x)``, a warehouse's ``sigmoid(x)`` of four times the mean demand of all stores.
+    Goods are ``scaled``. A store's order is ``softplus(x)`` times its ``scale``, a warehouse's ``sigmoid(x)`` of four
+    times the mean demand of all stores.
     """
     network = env.network
     if (
@@ -230,9 +248,10 @@ def symmetry_aware(env: InventoryNetwork, params: InventoryParams, sizes: Sequen
 
     def outputs(weights, obs, function: Callable[..., Any]) -> tuple[Any, View]:
         view = env.view(obs, params)
-        leading, inventory = obs.shape[:-1], view.inventory
+        seen, leading = scaled(env, view), obs.shape[:-1]
+        inventory = seen.inventory
         lead_time = jnp.broadcast_to(view.lead_time[..., first:, None], (*leading, network.stores, 1))
-        stores = jnp.concatenate([inventory[..., first:, :], store_features(view), lead_time], axis=-1)
+        stores = jnp.concatenate([inventory[..., first:, :], store_features(seen), lead_time], axis=-1)
         return function(weights, inventory.reshape(*leading, -1), stores, inventory[..., :first, :]), view
 
     def init(key):
@@ -242,13 +261,15 @@ def symmetry_aware(env: InventoryNetwork, params: InventoryParams, sizes: Sequen
     def act(weights, obs):
         (store, warehouse), view = outputs(weights, obs, module.apply)
         most = 4 * jnp.sum(view.demand_mean)
-        return jnp.concatenate([jax.nn.sigmoid(warehouse) * most, jax.nn.softplus(store)], axis=-1)
+        return jnp.concatenate(
+            [jax.nn.sigmoid(warehouse) * most, jax.nn.softplus(store) * scale(env, view)[first:]], axis=-1
+        )
 
     return OrderPolicy(init, act)
 
 
 class SupplyGraph(nn.Module):
-    """Message passing, then a positive number for each edge."""
+    """Message passing, then a number within (0, 1) for each edge, 1/4 at the start."""
 
     steps: int
     sizes: Sequence[int]
@@ -256,16 +277,19 @@ class SupplyGraph(nn.Module):
     @nn.compact
     def __call__(self, nodes, edges, sources, targets):
         _, edges = MessagePassing(self.steps, self.sizes)(nodes, edges, sources, targets)
-        hidden = MLP(self.sizes, "elu", orthogonal=False)(edges)
-        return nn.softplus(FanInDense(1, bias=5.0)(hidden))[..., 0]
+        hidden = MLP(self.sizes, "elu", orthogonal=False, variance=1.0)(edges)
+        return nn.sigmoid(FanInDense(1, variance=1.0, bias=-float(np.log(3)))(hidden))[..., 0]
 
 
 def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] = (32, 32)):
     """Message passing on the supply network, whose parameters fit a network of any size (Alvo et al., third version).
 
     Beside the network's edges there is one from each store to its customers and, where stock may be kept, one from
-    each node to itself: a node's orders and what it would keep are scaled down together to what it has. Renumbering
-    the stores renumbers the orders.
+    each node to itself: a node's orders and what it would keep are scaled down together to what it has. Messages pass
+    once between warehouses and stores, and once for each level of a deeper network. Goods are ``scaled``. An order is
+    ``sigmoid(x)`` of four times the mean demand that passes through its target, and starts at that mean. The paper's
+    are ``softplus(x + 5)``: orders that grow with stock without a bound let stock explode. Renumbering the stores
+    renumbers the orders.
     """
     network = env.network
     n, first = network.nodes, network.first_store
@@ -276,12 +300,13 @@ def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] =
     targets = np.concatenate([network.targets, np.full(network.stores, n), keepers])
     extra = len(sources) - len(network.edges)
     depth = longest_path(network.edges)
-    module = SupplyGraph(max(1, depth - 1), tuple(sizes))
+    module = SupplyGraph(depth if depth > 2 else 1, tuple(sizes))
 
     def inputs(obs):
         view = env.view(obs, params)
         leading = obs.shape[:-1]
-        stores = store_features(view)
+        seen = scaled(env, view)
+        stores = store_features(seen)
         # features of other nodes: holding cost, and the cost of ordering from outside
         ordering = network.entering[:first] @ jnp.where(network.sources < 0, params.edge_cost, 0)
         others = jnp.stack([view.holding[:first], ordering], axis=-1)
@@ -290,7 +315,7 @@ def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] =
         statics = jnp.concatenate([jnp.pad(others, padding), stores], axis=-2)
         lead_time = jnp.broadcast_to(view.lead_time, (*leading, len(network.edges)))
         lead_time = jnp.concatenate([lead_time, jnp.zeros((*leading, extra))], axis=-1)
-        return view, jnp.concatenate([view.inventory, statics], axis=-1), lead_time[..., None]
+        return view, jnp.concatenate([seen.inventory, statics], axis=-1), lead_time[..., None]
 
     def init(key):
         _, nodes, edges = inputs(jnp.zeros(env.observation_space(params).shape))
@@ -299,6 +324,7 @@ def graph(env: InventoryNetwork, params: InventoryParams, sizes: Sequence[int] =
     def act(weights, obs):
         view, nodes, edges = inputs(obs)
         asked: Any = module.apply(weights, nodes, edges, sources, targets)
+        asked = asked * 2 * scale(env, view)[np.minimum(targets, n - 1)]  # of customers nothing is asked
         orders, kept = asked[..., : len(network.edges)], asked[..., len(network.edges) + network.stores :]
         if not len(keepers):
             return orders  # the environment ships all there is in proportion

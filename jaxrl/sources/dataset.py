@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +127,7 @@ def save(data: DataSet, path: str | Path) -> None:
 
 
 def load(path: str | Path, env: Environment | None = None) -> DataSet:
-    """Reads a data set, as numpy arrays.
+    """Reads a data set, as numpy arrays that cannot be written to.
 
     Args:
         env: refused unless the data are of it and of its backend.
@@ -134,18 +135,30 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
     Raises:
         InvalidArgument: for a folder without a data set, or one of something else.
     """
-    import pyarrow.parquet as pq
-
     path = Path(path)
     card = read_card(path)
     if env is not None:
         card.check(env)
+    return read(path, (path / TABLE).stat().st_mtime_ns, (path / CARD).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def read(path: Path, *changed: int) -> DataSet:
+    """What ``load`` returns. The last one is kept, since every trace of a program asks for it.
+
+    Args:
+        changed: when its files were.
+    """
+    import pyarrow.parquet as pq
+
     table, shapes = pq.read_table(path / TABLE), json.loads((path / CARD).read_text())["shapes"]
 
     def column(name: str) -> np.ndarray:
         chunks = table.column(name).combine_chunks()
         shape = shapes[name]
-        return (chunks.flatten() if shape else chunks).to_numpy(zero_copy_only=False).reshape(-1, *shape)
+        array = (chunks.flatten() if shape else chunks).to_numpy(zero_copy_only=False).reshape(-1, *shape)
+        array.flags.writeable = False
+        return array
 
     terminal, timeout = column("terminal"), column("timeout")
     parts: Any = (
@@ -157,7 +170,7 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
         column("next_obs"),
         {},
     )
-    return DataSet(card, Transition(*parts), column("episode"))
+    return DataSet(read_card(path), Transition(*parts), column("episode"))
 
 
 def read_card(path: str | Path) -> Card:

@@ -204,6 +204,32 @@ def test_the_echelon_of_a_warehouse_is_itself_and_all_its_stores():
     np.testing.assert_allclose(act(weights, obs), expected, rtol=1e-4, atol=1e-3)
 
 
+# --- units of goods -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"), [("vanilla", "two warehouses"), ("graph", "chain"), ("symmetry_aware", "warehouse")]
+)
+def test_networks_do_not_depend_on_the_unit_that_goods_are_counted_in(policy, name):
+    env, weights, _ = policy_of(policy, name)
+    params, obs = env.default_params, observations(env, (20,))
+    act = jax.jit(lambda params, obs: POLICIES[policy](env, params, sizes=SIZES).act(weights, obs))
+    dozens = params.replace(demand_mean=12 * params.demand_mean, demand_std=12 * params.demand_std)
+    orders = np.asarray(act(params, obs))
+    np.testing.assert_allclose(act(dozens, 12 * obs), 12 * orders, rtol=1e-3, atol=1e-3)
+    assert orders.std(axis=0).max() > 1e-2
+    assert abs(act(dozens, obs) - orders).max() > 1
+
+
+@pytest.mark.parametrize("name", ["chain", "centre"])
+def test_orders_of_the_graph_policy_start_near_the_mean_demand(name):
+    env, weights, act = policy_of("graph", name)
+    network, mean = env.network, np.asarray(env.default_params.demand_mean)
+    orders = np.asarray(act(weights, np.float32(np.full(env.observation_space(env.default_params).shape, mean.mean()))))
+    outside = network.sources == OUTSIDE
+    assert (abs(orders[outside] / mean.sum() - 1) < 0.4).all()
+
+
 # --- vanilla ------------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +306,7 @@ def test_networks_start_from_the_published_weights():
 
 @pytest.mark.parametrize("policy", ["data_driven", "graph"])
 def test_what_was_drawn_the_past_and_the_calendar_matter(policy):
-    env, params, act = policy_of(policy, "data")
+    env, params, act = policy_of(policy, "data", 2.0)
     obs = observations(env, (1,))[0]
     view = env.view(jnp.arange(len(obs)), env.default_params)
     for part in ("inventory", "past_demand", "calendar", "underage", "lead_time"):

@@ -3,11 +3,14 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrl import InvalidArgument, make
-from jaxrl.core.types import Source, Transition
+from jaxrl.core.combine import iterate
+from jaxrl.core.types import Learner, Source, Transition
+from jaxrl.engine.program import Program, WithTables
 from jaxrl.sources.dataset import CARD, Card, DataSet, backend_of, load, sampled, save, with_prior
 
 ENV = make("Pendulum-v1")
@@ -42,6 +45,41 @@ def test_what_is_read_is_what_was_written(tmp_path, trees):
     trees.equal(found.transitions, STEPS)
     np.testing.assert_array_equal(found.episode, DATA.episode)
     assert [child.name for child in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_has_changed_is_read_anew(tmp_path):
+    for rewards in (STEPS.reward, 2 * STEPS.reward):
+        save(DATA._replace(transitions=STEPS._replace(reward=rewards)), tmp_path / "data")
+        np.testing.assert_array_equal(load(tmp_path / "data").transitions.reward, rewards)
+        (tmp_path / "data").rename(tmp_path / f"old-{rewards[1]}")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_large_tables_are_arguments_of_programs(mesh_of, monkeypatch, devices):
+    """The same numbers as with the table inside the program, whose text it is no more in."""
+    table, small = np.random.default_rng(0).normal(size=(4096, 4)).astype(np.float32), np.ones(3, np.float32)
+
+    def make(config):
+        def update(state, batch, key):
+            return state + config * batch.sum() * jnp.asarray(small).sum(), {"state": state.sum()}
+
+        inner: Any = None
+        return iterate(sampled(table, 8), Learner(lambda key: jnp.zeros(2), update, lambda state: inner, inner))
+
+    program = Program(make, None, None, mesh_of(devices), 1, 1, None)  # type: ignore[arg-type]
+    config, keys = jnp.arange(1.0, 3.0), jax.random.split(jax.random.key(0), 2)
+    found = []
+    for least, kind in ((table.nbytes, WithTables), (table.nbytes + 1, jax.stages.Compiled)):
+        monkeypatch.setattr("jaxrl.engine.program.LARGE_CONSTANT", least)
+        state = program.compiled_start(config, keys)(config, keys)
+        advance = program.compiled_advance(config, state)
+        assert isinstance(advance, kind)
+        state = advance(config, state, np.int32(0), np.int32(5), np.bool_(True))
+        state = advance(config, state, np.int32(5), np.int32(5), np.bool_(False))
+        found.append(np.asarray(state.algorithm.learner))
+        assert ("f32[4096,4]{1,0} constant(" in advance.as_text()) == (kind is not WithTables)
+    np.testing.assert_array_equal(*found)
+    assert np.all(found[0] != 0)
 
 
 def test_scores():
