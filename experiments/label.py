@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from experiments.command_line import Whole, exit_code, or_none, parse_all, parse_settings
+from experiments.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,6 @@ def command(argv: list[str]) -> int:
     print(f"labels     {len(labels.cost):,}, mean cost {labels.cost.mean():.5g}")
     print(f"directory  {directory}")
     return 0
-
-
-class Bar:
-    """A progress bar, as a context and as what ``label`` calls."""
-
-    def __init__(self, title: str):
-        from rich import progress
-
-        columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
-        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
-        self.progress = progress.Progress(*columns, *times)
-        self.task = self.progress.add_task(title, total=None)
-
-    def __enter__(self) -> "Bar":
-        self.progress.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.progress.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self.progress.update(self.task, completed=done, total=total)
 
 
 if __name__ == "__main__":

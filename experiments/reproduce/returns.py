@@ -145,14 +145,11 @@ def random_returns(env_id: str, env_settings: Mapping[str, Any], seeds: int) -> 
 
     from jaxrl import make
     from jaxrl.engine.evaluate import evaluate
+    from jaxrl.sources.random_play import uniform_policy
 
     env = make(env_id, **env_settings)
     params = env.default_params
-    space = env.action_space(params)
-
-    def policy(obs, keys):
-        rows = jax.tree.leaves(obs)[0].shape[1]
-        return jax.vmap(lambda key: jax.vmap(space.sample)(jax.random.split(key, rows)))(keys)
+    policy = jax.vmap(uniform_policy(env.action_space(params)))
 
     def play(keys):
         return evaluate(policy, env, params, keys, EPISODES, params.max_steps_in_episode)["evaluation_return"]

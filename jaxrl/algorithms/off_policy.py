@@ -46,6 +46,9 @@ class OffPolicy(ActorsAndCritics):
     """Transitions of each gradient step."""
     capacity: int = static(100_000)
     """Transitions that are kept, rounded up to whole iterations."""
+    store_successors: bool = static(False)
+    """Keep the successor of every step in the buffer, of terminations too, which learning never asks for: for data sets
+    that are made of it."""
     learning_starts: int = static(1_000)
     """Environment steps before the first gradient step; until then actions are uniform."""
     restart_every: int | None = static(None)
@@ -126,7 +129,7 @@ class OffPolicy(ActorsAndCritics):
             self.capacity,
             self.batch_size // (1 if prior is None else 2),
             updates,
-            min_episode_steps=least_truncated_length(env_params),
+            min_episode_steps=1 if self.store_successors else least_truncated_length(env_params),
         )
         return iterate(source if prior is None else with_prior(source, prior), learner)
 

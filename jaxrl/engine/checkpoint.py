@@ -23,11 +23,14 @@ KEEP = 2
 """complete checkpoints kept; with two, a damaged newest one costs one interval and not the run"""
 
 
-def save(directory: Path, updates: int, state: Any) -> None:
+def save(directory: Path, updates: int, state: Any, keep: int | None = KEEP) -> None:
     """Writes ``state`` as ``directory/<updates>``, which appears only once it is complete.
 
     Orbax writes into a temporary folder; a manifest with the size and checksum of each file follows; a rename makes it
     a checkpoint. Killed at any moment, the folder holds what it held before.
+
+    Args:
+        keep: how many of the newest stay; all for None.
 
     Raises:
         UserError: if the disk refuses. The checkpoints already there are left whole.
@@ -47,7 +50,8 @@ def save(directory: Path, updates: int, state: Any) -> None:
     except Exception as error:  # orbax and tensorstore wrap a full disk in several types
         remove_unfinished(directory)
         raise UserError(f"directory={str(directory)!r}: cannot write a checkpoint: {brief(error)}") from error
-    for old in [kept for kept in complete(directory) if kept <= updates][:-KEEP]:  # a newer one may be damaged
+    before = [kept for kept in complete(directory) if kept <= updates]  # a newer one may be damaged
+    for old in [] if keep is None else before[:-keep]:
         shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
 
 
@@ -141,15 +145,37 @@ def load_latest(
             warnings.append(f"checkpoint {path} is damaged ({brief(error)}); using the one before")
             continue
         try:
-            shapes = abstract_state(updates)
-            loaded = read(path.absolute(), jax.tree.map(raw_shape, shapes))
-            return updates, jax.tree.map(typed, shapes, loaded), warnings
+            return updates, read_typed(path, abstract_state(updates)), warnings
         except Exception as error:  # orbax reports a tree of another form in several types
             raise UserError(
                 f"directory={str(directory)!r}: checkpoint {path.name} is whole but holds another state than this"
                 f" version trains ({brief(error)}); resume with the version that wrote it, or overwrite"
             ) from error
     return 0, None, warnings
+
+
+def load(directory: Path, updates: int, shapes: Any) -> Any:
+    """The state that was saved after so many updates.
+
+    Args:
+        shapes: the tree of ``jax.ShapeDtypeStruct`` to restore into.
+
+    Raises:
+        UserError: if there is none, it is damaged, or it is not of these shapes.
+    """
+    path = directory / f"{updates:012d}"
+    if updates not in complete(directory):
+        raise UserError(f"directory={str(directory)!r}: holds nothing of update {updates}")
+    try:
+        verify(path)
+        return read_typed(path, shapes)
+    except Exception as error:  # orbax reports a tree of another form in several types
+        raise UserError(f"directory={str(path)!r}: cannot be read ({brief(error)})") from error
+
+
+def read_typed(path: Path, shapes: Any) -> Any:
+    """The state in ``path``, its random keys typed as they were."""
+    return jax.tree.map(typed, shapes, read(path.absolute(), jax.tree.map(raw_shape, shapes)))
 
 
 def is_key(leaf: Any) -> bool:

@@ -80,3 +80,17 @@ def evaluate(
         results = (jnp.moveaxis(part, 0, -1) for part in jax.lax.map(one_batch, parts))
     returns, lengths = (result.reshape(keys.shape[0], -1).mean(axis=1) for result in results)
     return {"evaluation_return": returns, "evaluation_length": lengths}
+
+
+def returns_of(
+    policy: Callable[..., Any], env: Environment, env_params: Any, key: jax.Array, episodes: int
+) -> jax.Array:
+    """``[episodes]`` returns of one policy, not discounted, all at once and each with a key of its own; made to be
+    jitted.
+
+    Args:
+        policy: ``(obs[N, ...], key) -> action[N, ...]``.
+        env_params: with a time limit.
+    """
+    keys, limit = jax.random.split(key, episodes), env_params.max_steps_in_episode
+    return evaluate(jax.vmap(policy), env, env_params, keys, 1, limit)["evaluation_return"]

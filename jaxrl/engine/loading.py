@@ -3,7 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 from gymnax.environments.environment import Environment
-from jax.sharding import Mesh
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from jaxrl.core import random
 from jaxrl.core.types import Algorithm, AlgorithmState
@@ -28,7 +28,7 @@ from jaxrl.engine.population import (
     variants_of,
 )
 from jaxrl.engine.program import FINITE, MemberState, Program
-from jaxrl.engine.run_directory import read_metrics, shortened
+from jaxrl.engine.run_directory import LEARNERS, read_metrics, shortened
 from jaxrl.engine.transfer import gather, gathered_shapes, select_members
 from jaxrl.envs import make as make_env
 from jaxrl.errors import InvalidArgument, UserError, unknown
@@ -118,6 +118,27 @@ class LoadedRun:
             return algorithm.policy(state, obs, key, greedy=greedy)
 
         return policy
+
+    @property
+    def learners(self) -> list[int]:
+        """The updates after which the learners were kept, ascending; none without ``train(keep_learners=True)``."""
+        return checkpoint.complete(self.directory / LEARNERS)
+
+    def at(self, updates: int) -> "LoadedRun":
+        """The run with its learners as they were after so many updates, one of ``learners``; sources stay those of the
+        checkpoint.
+
+        Raises:
+            UserError: if these are not there or damaged.
+        """
+
+        def shape(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=SingleDeviceSharding(jax.local_devices()[0]))
+
+        algorithm = self.state.algorithm
+        learner = checkpoint.load(self.directory / LEARNERS, updates, jax.tree.map(shape, algorithm.learner))
+        state = self.state._replace(algorithm=algorithm._replace(learner=learner))
+        return replace(self, state=state, updates=updates)
 
     def best_member(self) -> int:
         """The finite member that was judged best at the last evaluation; the first finite one if none was judged.

@@ -1,6 +1,7 @@
 """A run's directory: what was asked, what came of it, and what it takes to go on.
 
-``config.json``, ``metrics/<evaluation>.parquet``, ``checkpoints/<updates>/``, ``figures/``, ``summary.json``.
+``config.json``, ``metrics/<evaluation>.parquet``, ``checkpoints/<updates>/``, ``learners/<updates>/`` where they are
+kept, ``figures/``, ``summary.json``.
 """
 
 import datetime
@@ -28,7 +29,8 @@ from jaxrl.errors import UserError
 
 FINISHED = "finished-{}.json"
 """a process's word that it is through"""
-CONTENTS = ("config.json", "summary.json", "metrics", "checkpoints", "figures", "parts", "study.db")
+LEARNERS = "learners"
+CONTENTS = ("config.json", "summary.json", "metrics", "checkpoints", LEARNERS, "figures", "parts", "study.db")
 """what overwriting deletes; the last two are a sweep's"""
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "gymnax", "brax", "mujoco", "orbax-checkpoint", "numpy")
 
@@ -116,6 +118,10 @@ class RunDirectory(Sink):
     def save(self, updates: int, state: Any) -> None:
         """Writes a checkpoint."""
         checkpoint.save(self.checkpoints, updates, state)
+
+    def save_learners(self, updates: int, learners: Any) -> None:
+        """Writes the learners' states, which stay for good."""
+        checkpoint.save(self.path / LEARNERS, updates, learners, keep=None)
 
     def restore(
         self, state_shapes: Callable[[int, list[pd.DataFrame]], Any], schedule: list[int]

@@ -105,6 +105,7 @@ def train(
     tile: int | None = None,
     root_seed: int = 0,
     keep: Callable[[pd.DataFrame], Sequence[int]] | None = None,
+    keep_learners: bool = False,
     sinks: Sequence[Sink] = (),
 ) -> Result:
     """Trains every (config, seed) pair at once.
@@ -134,6 +135,7 @@ def train(
         keep: is given the rows of each evaluation but the last, one a member still in training, and returns the numbers
             of the members that go on (``SuccessiveHalving`` is one). A function of the rows alone, since a resumed run
             asks again. What goes on is bit for bit what it would be without the others given up.
+        keep_learners: keep what had been learned at every evaluation in the directory, for ``LoadedRun.at``.
         sinks: told of progress and of every row, beside the directory's Parquet files.
 
     Raises:
@@ -176,6 +178,8 @@ def train(
         raise InvalidArgument(
             "keep", keep, f"must be None with {process.count} processes: each sees its own members only"
         )
+    if keep_learners and (directory is None or keep is not None or process.count > 1):
+        raise InvalidArgument("keep_learners", True, "must be False without a directory, with keep or many processes")
     layout, state_bytes = lay_out(make, Instance(config, env_fields), process, members, devices, tile)
     population = populate(config, seeds, env_fields).take(np.array(process.share(members)))
     program = Program(
@@ -214,7 +218,7 @@ def train(
                 updates,
             )
         groups = Groups.place(program, layout, population, root_seed)
-        return run_schedule(groups, schedule, steps_per_update, run, checkpoint_seconds, keep, sinks)
+        return run_schedule(groups, schedule, steps_per_update, run, checkpoint_seconds, keep, keep_learners, sinks)
     finally:
         for sink in sinks:
             sink.close()
@@ -227,6 +231,7 @@ def run_schedule(
     run: RunDirectory | None,
     checkpoint_seconds: float,
     keep: Callable[[pd.DataFrame], Sequence[int]] | None,
+    keep_learners: bool,
     sinks: Sequence[Sink],
 ) -> Result:
     """Advances all groups in step through the schedule of evaluations."""
@@ -296,6 +301,8 @@ def run_schedule(
             frozen_at=frozen_at,
         )
         tables.append(rows)
+        if run is not None and keep_learners:  # before the rows: where these are, nothing is computed again
+            clock.measure("save", run.save_learners, target, groups.learners())
         for sink in sinks:
             sink.write(evaluation, rows)
         if keep is not None and target < schedule[-1]:

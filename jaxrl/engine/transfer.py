@@ -43,6 +43,10 @@ class Groups:
         """The state of the whole population on the host, leaves ``[members, ...]``."""
         return self.gather(self.states)
 
+    def learners(self) -> Any:
+        """The learners' part of ``state``, which is small beside a replay buffer."""
+        return self.gather([state.algorithm.learner for state in self.states])
+
     def take(self) -> Any:
         """The same as ``state``, whose memory on the devices is given back leaf by leaf: there is nothing left here."""
         states, self.states = self.states, []

@@ -136,12 +136,10 @@ def load(path: str | Path, env: Environment | None = None) -> DataSet:
         InvalidArgument: for a folder without a data set, or one of something else.
     """
     path = Path(path)
-    if not ((path / TABLE).is_file() and (path / CARD).is_file()):
-        raise InvalidArgument("path", str(path), f"must be a folder with {TABLE} and {CARD}")
-    data = read(path, (path / TABLE).stat().st_mtime_ns, (path / CARD).stat().st_mtime_ns)
+    card = read_card(path)
     if env is not None:
-        data.card.check(env)
-    return data
+        card.check(env)
+    return read(path, (path / TABLE).stat().st_mtime_ns, (path / CARD).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
@@ -153,13 +151,11 @@ def read(path: Path, *changed: int) -> DataSet:
     """
     import pyarrow.parquet as pq
 
-    stored = json.loads((path / CARD).read_text())
-    card = Card(**{each.name: stored[each.name] for each in fields(Card)})
-    table = pq.read_table(path / TABLE)
+    table, shapes = pq.read_table(path / TABLE), json.loads((path / CARD).read_text())["shapes"]
 
     def column(name: str) -> np.ndarray:
         chunks = table.column(name).combine_chunks()
-        shape = stored["shapes"][name]
+        shape = shapes[name]
         array = (chunks.flatten() if shape else chunks).to_numpy(zero_copy_only=False).reshape(-1, *shape)
         array.flags.writeable = False
         return array
@@ -174,7 +170,20 @@ def read(path: Path, *changed: int) -> DataSet:
         column("next_obs"),
         {},
     )
-    return DataSet(card, Transition(*parts), column("episode"))
+    return DataSet(read_card(path), Transition(*parts), column("episode"))
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of a data set.
+
+    Raises:
+        InvalidArgument: for a folder without a data set.
+    """
+    path = Path(path)
+    if not ((path / TABLE).is_file() and (path / CARD).is_file()):
+        raise InvalidArgument("path", str(path), f"must be a folder with {TABLE} and {CARD}")
+    stored = json.loads((path / CARD).read_text())
+    return Card(**{each.name: stored[each.name] for each in fields(Card)})
 
 
 def sampled(rows: PyTree, batch_size: int, batches: int | None = None) -> Source:

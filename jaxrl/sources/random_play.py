@@ -1,15 +1,26 @@
-"""What uniformly random actions earn: a look at an environment's returns before anything is trained."""
+"""Uniformly random actions, and what they earn: a look at an environment before anything is trained."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 
 from jaxrl.core.types import Behaviour
 from jaxrl.sources.rollout import rollout
+
+
+def uniform_policy(space: spaces.Space) -> Callable[..., Any]:
+    """``(obs[N, ...], key) -> action[N, ...]``, uniform on the space whatever is observed."""
+
+    def policy(obs, key):
+        return jax.vmap(space.sample)(jax.random.split(key, jax.tree.leaves(obs)[0].shape[0]))
+
+    return policy
 
 
 def random_episodes(

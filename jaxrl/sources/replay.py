@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core.combine import on_inner
 from jaxrl.core.types import Behaviour, Key, Learner, PyTree, Shared, Source, Transition
@@ -252,6 +253,33 @@ def forgotten(state: ReplayState, when: jax.Array) -> ReplayState:
     if state.weights is not None:
         raise TypeError("a prioritised buffer cannot forget")
     return state._replace(calls=Shared(jnp.where(when, 0, state.calls.value)))
+
+
+def contents(state: ReplayState, num_steps: int) -> Transition:
+    """All that a buffer holds, ``[R, N, ...]`` in the order in which it happened, as numpy arrays.
+
+    ``next_obs`` is as ``replay`` with one step has it: at a termination the last observation, where successors are not
+    stored at every step.
+
+    Args:
+        num_steps: ``T`` of the batches ``[T, N, ...]`` that were written.
+    """
+    ring = jax.tree.map(np.asarray, state.ring)
+    length, envs = ring.steps["reward"].shape
+    written, env = int(state.calls.value) * num_steps, np.arange(envs)
+    rows = np.arange(max(0, written - length), written)[:, None] % length
+    if ring.successor is None:
+        next_rows = np.broadcast_to(length + rows, (len(rows), envs))
+    else:
+        next_rows = ring.successor[rows[:, 0]]
+        last = len(jax.tree.leaves(ring.obs)[0]) - 1
+        next_rows[-1:] = np.where(ring.steps["cut"][rows[-1:, 0]] == 0, last, next_rows[-1:])
+    kept = jax.tree.map(lambda leaf: leaf[rows[:, 0]], ring.steps)
+    return Transition(
+        obs=jax.tree.map(lambda leaf: leaf[rows[:, 0]], ring.obs),
+        next_obs=jax.tree.map(lambda leaf: leaf[next_rows, env], ring.obs),
+        **kept,
+    )
 
 
 def stored_per_step(batch: Any) -> dict[str, PyTree]:

@@ -25,7 +25,14 @@ def trained(tmp_path_factory):
     config = jaxrl.PPO(learning_rate=jnp.array([1e-3, 3e-3]), **SIZES)
     directory = tmp_path_factory.mktemp("loading") / "run"
     return jaxrl.train(
-        config, "CartPole-v1", seeds=[5, 9], updates=4, evaluate_every=32, evaluation_episodes=4, directory=directory
+        config,
+        "CartPole-v1",
+        seeds=[5, 9],
+        updates=4,
+        evaluate_every=32,
+        evaluation_episodes=4,
+        directory=directory,
+        keep_learners=True,
     )
 
 
@@ -65,18 +72,21 @@ def test_states_and_hyperparameters_are_those_of_the_training(trained, trees):
     assert run.frozen_at(2) is None
 
 
-def test_loaded_policy_earns_what_the_training_reported(trained):
-    """The engine's own evaluation of the loaded policy, with the keys of the last evaluation, gives the same return."""
+@pytest.mark.parametrize("evaluation", [0, 1])
+def test_loaded_policy_earns_what_the_training_reported(trained, evaluation):
+    """The engine's own evaluation of the policy as it was then, with the keys of then, gives the same return."""
     run = jaxrl.load_run(trained.directory)
+    assert run.learners == [2, 4]
+    run = run.at(run.learners[evaluation])
     place = 3
     key = run.population.keys(0)[place]
-    key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), 1)  # of the second evaluation
+    key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), evaluation)
 
     def policy(obs, keys):
         return run.policy(3)(obs[0], keys[0])[None]
 
     returns = evaluate(policy, run.env, run.env_params, key[None], 4, run.env_params.max_steps_in_episode)
-    expected = trained.frame.query("member == 3 and evaluation == 1")["evaluation_return"].item()
+    expected = trained.frame.query(f"member == 3 and evaluation == {evaluation}")["evaluation_return"].item()
     assert returns["evaluation_return"][0] == expected
 
 
@@ -241,3 +251,18 @@ def test_recorded_episode_is_a_whole_one(limit, ended):
     assert (np.abs(episode.states.theta[:-1]) < env.default_params.theta_threshold_radians).all()
     fell = abs(episode.states.theta[-1]) > env.default_params.theta_threshold_radians
     assert fell == (ended == "terminated")
+
+
+def test_learners_that_were_kept(trained, trees, copy):
+    run = jaxrl.load_run(trained.directory)
+    trees.equal(run.at(4).states, trained.states)
+    assert not trees.same(run.at(2).states.learner, trained.states.learner)
+    with pytest.raises(jaxrl.UserError, match="update 3"):
+        run.at(3)
+    directory = copy()
+    (file,) = (directory / "learners" / f"{2:012d}").glob("manifest.json")
+    file.write_text(file.read_text().replace("[", "[1", 1))
+    with pytest.raises(jaxrl.UserError, match="has changed"):
+        jaxrl.load_run(directory).at(2)
+    with pytest.raises(jaxrl.InvalidArgument, match="keep_learners"):
+        jaxrl.train(jaxrl.PPO(**SIZES), "CartPole-v1", updates=1, keep_learners=True)

@@ -11,7 +11,7 @@ from scipy import stats
 from jaxrl import InvalidArgument
 from jaxrl.core.types import Behaviour, Learner, Shared, Source, Transition
 from jaxrl.sources import sum_tree
-from jaxrl.sources.replay import PRIORITY_FLOOR, Feedback, Prioritised, forgotten, prioritising, replay
+from jaxrl.sources.replay import PRIORITY_FLOOR, Feedback, Prioritised, contents, forgotten, prioritising, replay
 
 GAMMA = 0.5
 TOTAL = 200
@@ -349,3 +349,29 @@ def test_bad_arguments_are_named(argument, settings):
     with pytest.raises(InvalidArgument) as error:
         replay(source_of(history_of(1), 1), lambda key: NOTHING, **{"capacity": 16, "batch_size": 8, **settings})
     assert error.value.argument == argument
+
+
+@pytest.mark.parametrize("min_episode_steps", [1, 3])
+@pytest.mark.parametrize("calls", [0, 3, 14])
+def test_contents_are_the_last_that_happened_in_order(min_episode_steps, calls):
+    steps, length, history = 4, 20, history_of(min_episode_steps)
+    buffer = replay(source_of(history, steps), lambda key: NOTHING, 2 * length, 8, min_episode_steps=min_episode_steps)
+    step, state = (
+        jax.jit(lambda state: buffer.next(state, NOTHING, jax.random.key(0))[0]),
+        buffer.init(jax.random.key(0)),
+    )
+    for _ in range(calls):
+        state = step(state)
+    held = contents(jax.device_get(state), steps)
+    t = np.arange(max(0, calls * steps - length), calls * steps)
+    assert held.reward.shape == (len(t), 2)
+    np.testing.assert_array_equal(held.reward, history.reward[t])
+    np.testing.assert_array_equal(held.discount, ~history.terminated[t])
+    np.testing.assert_array_equal(held.cut, history.cut[t])
+    np.testing.assert_array_equal(held.extras["twice"], 2 * held.action)
+    for env in range(2):
+        np.testing.assert_array_equal(held.obs[:, env], np.stack([t, 0 * t + env, 0 * t], axis=-1))
+        follows = np.stack([t + 1, 0 * t + env, history.cut[t, env]], axis=-1)
+        if min_episode_steps > 1:  # nothing follows a termination, and nothing is kept
+            follows = np.where(history.terminated[t, env][:, None], held.obs[:, env], follows)
+        np.testing.assert_array_equal(held.next_obs[:, env], follows)
