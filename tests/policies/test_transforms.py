@@ -124,10 +124,15 @@ def test_a_temperature_chooses_by_softmax():
     )
     obs = jnp.zeros((30_000, 1))
     for temperature in (0.5, 1.0):
-        policy = best(first_coordinate, temperature)(pool)
-        action, _ = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
-        shares = np.bincount(np.asarray(action[:, 0], int), minlength=3) / len(obs)
-        np.testing.assert_allclose(shares, jax.nn.softmax(jnp.arange(3.0) / temperature), atol=0.012)
+        policy = best(first_coordinate, temperature, of_choice=True)(pool)
+        action, log_prob = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
+        number, known = np.asarray(action[:, 0], int), jax.nn.softmax(jnp.arange(3.0) / temperature)
+        np.testing.assert_allclose(np.bincount(number, minlength=3) / len(obs), known, atol=0.012)
+        np.testing.assert_allclose(jnp.exp(log_prob), known[number], rtol=1e-5)
+    policy = best(first_coordinate, of_choice=True)(pool)
+    action, log_prob = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
+    assert (action == 2).all()
+    assert (log_prob == 0).all(), "the best one is certain"
 
 
 NORMAL_EDITOR = gaussian(
