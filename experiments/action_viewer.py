@@ -37,7 +37,7 @@ def draw_actions(figure: Any, run: LoadedRun, member: int) -> None:
     space, actions = run.env.action_space(run.member_env_params(member)), first_actions(run, member)
     sides = np.stack([np.broadcast_to(side, space.shape) for side in (space.low, space.high)], axis=-1)
     if space.shape[0] == 1:
-        axes[0].hist(actions[:, 0], CELLS, tuple(sides[0]), density=True, color="C0")
+        axes[0].hist(actions[:, 0], CELLS, range=tuple(sides[0]), density=True, color="C0")
         axes[0].set(xlabel="action", ylabel="density")
     else:
         axes[0].hist2d(*actions[:, :2].T, bins=CELLS, range=sides[:2], cmap="Blues")

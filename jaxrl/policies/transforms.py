@@ -263,7 +263,8 @@ def repeated(tree: PyTree, n: int) -> PyTree:
 
 def flat(tree: PyTree) -> PyTree:
     """``[B, n, ...] -> [B * n, ...]``."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+    # Not -1, since the noise of a deterministic policy has no numbers.
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), tree)
 
 
 def taken(each: jax.Array, index: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from jaxrl.core.chain import chain
 from jaxrl.core.combine import iterate
 from jaxrl.networks.denoiser import denoiser
 from jaxrl.networks.torsos import MLP
-from jaxrl.policies.bases import clipped, enclosed, gaussian, squash
+from jaxrl.policies.bases import clipped, deterministic, enclosed, gaussian, squash
 from jaxrl.policies.denoising import generative
 from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
 from jaxrl.policies.flow import flow, rectified_flow
@@ -138,6 +138,16 @@ def test_a_temperature_chooses_by_softmax():
 NORMAL_EDITOR = gaussian(
     lambda key: None, lambda params, where: (jnp.zeros_like(where[1]), jnp.zeros_like(where[1])), 3
 )
+
+
+def test_a_deterministic_editor_is_among_candidates_too():
+    """Which draws nothing: its noise has no numbers."""
+    half = deterministic(lambda key: None, lambda params, where: jnp.full_like(where[1], 0.5))
+    (every, _), _ = drawn(chain(edit(half), several(3))(NORMAL), None)
+    (known, _), _ = drawn(several(3)(NORMAL), None)
+    (more, _), _ = drawn(chain(several(3), with_edits(half, 2))(NORMAL), None)
+    assert every.shape == (ROWS, 3, 1)
+    np.testing.assert_array_equal(more, jnp.concatenate([known, known[:, :2] + 0.5], axis=1))
 
 
 def test_edits_stay_in_their_box_and_those_of_no_width_change_nothing(trees):
