@@ -244,8 +244,8 @@ Image(animation, format="png")
 # - `best_of(8, score)` takes the best of eight actions;
 # - `edit(editor)` moves an action, here along the value's slope by at most 0.2 a coordinate;
 # - both after each other are how EXPO acts;
-# - `guide(score, scale)` bends every step of the chain along the slope of the value, so that density grows by a factor near
-#   `exp(scale * value)`;
+# - `guide(score, scale)` bends every step of the chain along the slope of the value, aiming at a density that is
+#   greater by a factor `exp(scale * value)`;
 # - `latent(decoder)` lets a Gaussian choose the noise: without noise in its steps (DDIM) the chain is a function of where
 #   it starts. The Gaussian climbs the value, and pays for its divergence from N(0, I).
 
@@ -321,9 +321,9 @@ for name, points in transformed.items():
 pd.DataFrame(rows, ["mean value", "at the highest hill", "at a cluster"]).T.round(2)
 
 # %% [markdown]
-# What guidance aims at can be computed by weighting the data by `exp(3 value)`. The chain comes only part of the way. The
-# slope is taken at the mean of the action, and while there is much noise that lies between the clusters, where this
-# value is flat: by the time it is not, the chain has chosen.
+# What guidance aims at can be computed by weighting the data by `exp(3 value)`. The chain does not come
+# there: it climbs the hill where it is, and does not choose among hills. The slope is taken at the mean of the action, an
+# approximation, and while there is much noise that mean lies between the clusters and says little about them.
 
 # %%
 weights = np.exp(3 * value(actions))
