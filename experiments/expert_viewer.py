@@ -28,10 +28,14 @@ def expert_map(run: LoadedRun, member: int) -> str:
 
     figure = Figure(figsize=(9, 4), dpi=100, layout="constrained")
     draw_experts(figure, run, member)
+    return image_of(figure, f"experts of member {member}")
+
+
+def image_of(figure: Any, name: str) -> str:
+    """A figure of matplotlib as an ``<img>`` with its data in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="experts of member {member}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
 def draw_experts(figure: Any, run: LoadedRun, member: int) -> None:

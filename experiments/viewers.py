@@ -24,6 +24,7 @@ import numpy as np
 from jaxrl.envs.control import maze
 from PIL import Image, ImageDraw
 
+from experiments.action_viewer import GENERATIVE, action_map
 from experiments.combinatorial_viewer import combinatorial_frames
 from experiments.expert_viewer import expert_map
 from experiments.inventory_viewer import inventory_page
@@ -426,3 +427,7 @@ register("quotient/combinatorial/*", frames=combinatorial_frames, fps=5)
 register("tabular/*", frames=tabular_frames, fps=5)
 register("stock/tabular/*", frames=tabular_frames, fps=5)
 register(lambda request: request.get("algorithm") in ("PMOE", "PMOEPPO"), fragment=expert_map)
+register(
+    lambda request: request.get("algorithm") in GENERATIVE and request["env"].startswith("control/"),
+    fragment=action_map,
+)

@@ -40,7 +40,8 @@ class EditedAgent(NamedTuple):
     """the best, by the critics in its parameters, of actions of the base and of their edits; sends it clipped into the
     box"""
     bootstrap: Policy
-    """whose actions the critics' targets are the values of: ``policy``, or one edited action of the base"""
+    """whose actions the critics' targets are the values of: ``policy``, or one edited action of the base, or one of
+    several drawn by their values, with the log-probability of that"""
 
 
 @struct.dataclass
@@ -59,6 +60,9 @@ class EXPO(Generative):
     """AdamW's step size for the diffusion."""
     initial_temperature: float = 1.0
     """Where the weight of the edits' entropy starts."""
+    backup_inverse_temperature: float = 1.0
+    """With backup_entropy, what the values of candidates are multiplied by before they are drawn by the softmax; the
+    authors' is not known."""
     temperature_learning_rate: float = 3e-4
     """Adam's step size for the logarithm of the temperature."""
     target_entropy: float | None = None
@@ -70,6 +74,13 @@ class EXPO(Generative):
     best_in_target: bool = static(True)
     """Bootstrap from the best candidate too; else from one action of the diffusion, edited if any are, and candidates
     are only compared to act."""
+    backup_entropy: bool = static(False)
+    """Count the entropy of choosing in the target: its action is not the best of all candidates but drawn among the
+    edited ones by their values, for prior data that are few or narrow. Densities of edits do not count, and acting
+    stays as it is."""
+    edit_fresh_proposals: bool = static(False)
+    """Train edits on actions that the diffusion makes for replayed observations, as they are when candidates are
+    compared, instead of on the replayed actions."""
     target_critics: int = static(2)
     """Critics of the random subset whose least value counts."""
     diffusion_steps: int = static(10)
@@ -99,11 +110,16 @@ class EXPO(Generative):
             edit_width=(1e-6, 1),
             **dict.fromkeys(("base_learning_rate", "temperature_learning_rate"), (0, INFINITY)),
             initial_temperature=(1e-6, INFINITY),
+            backup_inverse_temperature=(0, 1e9),
             num_edits=(0, self.num_proposals),
             target_critics=(1, self.num_critics),
             pretraining=(0, INFINITY),
             **dict.fromkeys(("num_proposals", "diffusion_steps", "base_width", "base_blocks"), (1, INFINITY)),
         )
+        if self.backup_entropy and not self.num_edits:
+            raise InvalidArgument("num_edits", 0, "must be at least 1 with backup_entropy")
+        if self.backup_entropy and not self.best_in_target:
+            raise InvalidArgument("best_in_target", False, "must be True with backup_entropy, which chooses otherwise")
         if self.pretraining and self.normalise_observations:
             allowed = "must be False with pretraining, which sees observations as they are"
             raise InvalidArgument("normalise_observations", True, allowed)
@@ -151,13 +167,21 @@ class EXPO(Generative):
         def uniform(key, shape):
             return jax.random.uniform(key, (*shape, self.num_critics))
 
+        def sharpened(params, obs, action, uniform):
+            return self.backup_inverse_temperature * score(params, obs, action, uniform)
+
         based = on_part(base, "base")
         policy = chain(several(self.num_proposals), with_edits(editor, self.num_edits), best(score, draw=uniform))(
             based
         )
-        policy = stretched(policy, space.low, space.high)
-        one = edit(editor)(based) if self.num_edits else based
-        return EditedAgent(based, editor, critic, policy, policy if self.best_in_target else one)
+        policy = bootstrap = stretched(policy, space.low, space.high)
+        edited = edit(editor)(based) if self.num_edits else based
+        if self.backup_entropy:
+            softly = best(sharpened, temperature=1.0, draw=uniform, of_choice=True)
+            bootstrap = chain(several(self.num_edits), softly)(edited)
+        elif not self.best_in_target:
+            bootstrap = edited
+        return EditedAgent(based, editor, critic, policy, bootstrap)
 
     def least(self, critic: Critics, params: Any, obs: Any, action: Any, uniform: jax.Array) -> jax.Array:
         """``[R]``: the least value of the critics with the least of ``uniform[C]``, as many as ``target_critics``."""
@@ -183,10 +207,12 @@ class EXPO(Generative):
             next_obs, rows = transition.next_obs, transition.reward.shape
             # The diffusion that learns, not the copy that acts, and the slow critics.
             with_slow = params | {"critics": target}
-            action_t, _ = agent.bootstrap.sample(with_slow, next_obs, agent.bootstrap.noise(act_key, rows))
+            action_t, log_prob_t = agent.bootstrap.sample(with_slow, next_obs, agent.bootstrap.noise(act_key, rows))
             uniform = jax.random.uniform(subset_key, (self.num_critics,))
-            q_t = self.least(agent.critics, target, next_obs, action_t, uniform)
-            return self.temporal_difference(agent.critics, params, transition, q_t, drop_key)
+            v_t = self.least(agent.critics, target, next_obs, action_t, uniform)
+            if self.backup_entropy:
+                v_t = v_t - jnp.exp(params["temperature"]) * log_prob_t
+            return self.temporal_difference(agent.critics, params, transition, v_t, drop_key)
 
         def base_loss(params, batch, key, earlier):
             del earlier
@@ -196,9 +222,13 @@ class EXPO(Generative):
         def edit_loss(params, batch, key, earlier):
             del earlier
             transition, _, _ = of_batch(batch)
-            where = (transition.obs, transition.action)
-            own, log_prob = agent.editor.sample(params, where, agent.editor.noise(key, transition.reward.shape))
-            edited = transition.action + agent.editor.decode(own, params, where)
+            action, rows = transition.action, transition.reward.shape
+            if self.edit_fresh_proposals:
+                noise = agent.base.noise(jax.random.fold_in(key, 1), rows)
+                action = jax.lax.stop_gradient(agent.base.sample(params, transition.obs, noise)[0])
+            where = (transition.obs, action)
+            own, log_prob = agent.editor.sample(params, where, agent.editor.noise(key, rows))
+            edited = action + agent.editor.decode(own, params, where)
             q = agent.critics.values(params["critics"], transition.obs, edited).mean(axis=0)
             temperature = jnp.exp(params["temperature"])
             return (temperature * log_prob - q).mean(), {"entropy": -log_prob.mean()}

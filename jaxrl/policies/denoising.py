@@ -337,8 +337,9 @@ def with_divergence(slope: Slope, probes: jax.Array) -> Slope:
 
     def augmented(state, point):
         x = state[0]
-        value, product = jax.linearize(lambda x: slope(x, point), x)
-        each = jax.vmap(lambda probe: jnp.sum(probe * product(jnp.broadcast_to(probe, x.shape)), axis=-1))(probes)
+        # Backwards, for which alone the layers of our networks have a rule.
+        value, pull = jax.vjp(lambda x: slope(x, point), x)
+        each = jax.vmap(lambda probe: jnp.sum(probe * pull(jnp.broadcast_to(probe, x.shape))[0], axis=-1))(probes)
         return value, each.sum(axis=0)
 
     return augmented

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxrl.core.chain import chain
 from jaxrl.core.types import Key, Policy, PyTree
 from jaxrl.errors import InvalidArgument
-from jaxrl.policies.bases import carried
+from jaxrl.policies.bases import carried, select_action
 from jaxrl.policies.denoising import At, classifier_free, gradient_of, pushed
 from jaxrl.policies.mixture import route
 from jaxrl.sources.rollout import select
@@ -175,7 +175,9 @@ def no_draw(key: Key, shape: tuple[int, ...]) -> jax.Array:
     return jnp.zeros((*shape, 0))
 
 
-def best(score: Score, temperature: float | None = None, draw: Callable = no_draw) -> Transform:
+def best(
+    score: Score, temperature: float | None = None, draw: Callable = no_draw, of_choice: bool = False
+) -> Transform:
     """Of candidates ``[B, n, D]`` the one of greatest score, ``[B, D]``, the first of equals. Its log-probability is
     what it was as a candidate, which is not that of being chosen. A single candidate is not scored.
 
@@ -184,6 +186,7 @@ def best(score: Score, temperature: float | None = None, draw: Callable = no_dra
         temperature: chooses with probabilities ``softmax(score / temperature)`` instead.
         draw: ``(key, shape) -> draw[*shape, ...]``, of random scores, such as of a random subset of critics: one draw
             for all candidates of an observation.
+        of_choice: gives the log-probability of the choice among the candidates instead, 0 without a temperature.
     """
     if temperature is not None and not temperature > 0:
         raise InvalidArgument("temperature", temperature, "must be positive")
@@ -193,30 +196,33 @@ def best(score: Score, temperature: float | None = None, draw: Callable = no_dra
             score_key, choice_key = jax.random.split(jax.random.fold_in(key, 2))
             return policy.noise(key, shape), draw(score_key, shape), jax.random.uniform(choice_key, shape)
 
-        def choose(params, obs, action, drawn, uniform) -> jax.Array:
-            n = action.shape[1]
+        def choose(params, obs, action, drawn, uniform) -> tuple[jax.Array, jax.Array]:
+            """Which candidate, and the log-probability of that."""
+            n, certain = action.shape[1], jnp.zeros(action.shape[:1])
             if n == 1:
-                return jnp.zeros(action.shape[:1], jnp.int32)
+                return certain.astype(jnp.int32), certain
             every = repeated(obs, n)
             sent = policy.decode(flat(action), params, every)
             values = score(params, every, sent, repeated(drawn, n)).reshape(-1, n)
             if temperature is None:
-                return jnp.argmax(values, axis=-1)
-            return route(values / temperature, uniform)
+                return jnp.argmax(values, axis=-1), certain
+            index = route(values / temperature, uniform)
+            return index, select_action(jax.nn.log_softmax(values / temperature), index)
 
         def sample(params, obs, noise):
             inner, drawn, uniform = noise
             found = policy.sample(params, obs, inner)
-            index = choose(params, obs, found[0], drawn, uniform)
-            return jax.tree.map(lambda leaf: taken(leaf, index), found)
+            index, chosen = choose(params, obs, found[0], drawn, uniform)
+            action, log_prob = jax.tree.map(lambda leaf: taken(leaf, index), found)
+            return action, chosen if of_choice else log_prob
 
         def mode(params, obs):
             action = policy.mode(params, obs)
             _, drawn, _ = noise(jax.random.key(MODE_KEY), (rows(obs),))
             middle = jnp.full(action.shape[:1], 0.5)
-            return taken(action, choose(params, obs, action, drawn, middle))
+            return taken(action, choose(params, obs, action, drawn, middle)[0])
 
-        return candidates(policy, noise, sample, mode, lambda inner: best(score, temperature, draw)(inner))
+        return candidates(policy, noise, sample, mode, lambda inner: best(score, temperature, draw, of_choice)(inner))
 
     return transform
 
@@ -257,7 +263,8 @@ def repeated(tree: PyTree, n: int) -> PyTree:
 
 def flat(tree: PyTree) -> PyTree:
     """``[B, n, ...] -> [B * n, ...]``."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+    # Not -1, since the noise of a deterministic policy has no numbers.
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), tree)
 
 
 def taken(each: jax.Array, index: jax.Array) -> jax.Array:

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxrl.envs.tabular import TabularState
+from matplotlib.figure import Figure
 
-from experiments import expert_viewer, tabular_viewer, viewers
+from experiments import action_viewer, expert_viewer, tabular_viewer, viewers
 from experiments.viewers import BLUE, INK, ORANGE
-from jaxrl import PMOE, envs, train
+from jaxrl import FPO, PMOE, envs, train
 from jaxrl.engine.episode import episode_recorder
 from jaxrl.engine.loading import load_run
 from jaxrl.errors import InvalidArgument, UserError
@@ -264,3 +265,40 @@ def test_experts_are_drawn_over_the_states_visited(mixture_run):
     data = re.search(r'<img alt="experts of member 1" src="data:image/png;base64,([^"]+)">', picture)[1]
     assert imageio.imread(base64.b64decode(data)).std() > 0
     assert viewers.view(mixture_run, 0) != picture
+
+
+# --- diffusions and flows -----------------------------------------------------------------------------------------
+
+
+def test_actions_and_ways_of_a_flow(tmp_path, monkeypatch):
+    """A member that goes right is drawn going right, in what a report embeds."""
+    config = FPO(base_hidden_sizes=(8,), hidden_sizes=(8,), flow_steps=2, num_envs=2, num_steps=8)
+    train(config, "control/multi-goal-v0", seeds=1, updates=1, evaluate_every=0, directory=tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    actions = action_viewer.first_actions(run, 0)
+    assert actions.shape == (action_viewer.ACTIONS, 2)
+    assert (actions.std(axis=0) > 0).all()
+    picture = viewers.view(tmp_path / "run", 0)
+    data = re.search(r'<img alt="actions of member 0" src="data:image/png;base64,([^"]+)">', picture)[1]
+    assert imageio.imread(base64.b64decode(data)).std() > 0
+
+    right = jnp.array([1.0, 0.0])
+    go = lambda obs, key, greedy: jnp.broadcast_to(right, obs.shape)  # noqa: E731
+    monkeypatch.setattr(type(run), "policy", lambda self, member: go)
+    figure = Figure()
+    action_viewer.draw_actions(figure, run, 0)
+    cells, ways = figure.axes
+    assert len(ways.lines) == expert_viewer.EPISODES
+    assert all((np.diff(line.get_xdata()) > 0.5).all() for line in ways.lines)
+    assert {len(line.get_xdata()) for line in ways.lines} <= {6, 7}  # five or six steps to the goal
+    counts = cells.collections[0].get_array().reshape(action_viewer.CELLS, -1)
+    assert np.argwhere(counts).tolist() == [[action_viewer.CELLS // 2, action_viewer.CELLS - 1]]
+
+
+def test_one_dimension_of_action_and_nowhere_to_go(tmp_path):
+    config = FPO(base_hidden_sizes=(8,), hidden_sizes=(8,), flow_steps=2, num_envs=2, num_steps=8)
+    train(config, "control/two-modes-v0", seeds=1, updates=1, evaluate_every=0, directory=tmp_path / "run")
+    figure = Figure()
+    action_viewer.draw_actions(figure, load_run(tmp_path / "run"), 0)
+    (bars,) = figure.axes
+    assert len(bars.patches) == action_viewer.CELLS

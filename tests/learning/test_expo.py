@@ -11,6 +11,7 @@ from jaxrl import EXPO, InvalidArgument, make, train
 from jaxrl.core.combine import WithTarget
 from jaxrl.core.types import Transition
 from jaxrl.engine.program import member_axes
+from jaxrl.policies.transforms import edit, several
 from jaxrl.sources.dataset import Card, DataSet, save
 
 ENV = make("Pendulum-v1")
@@ -97,22 +98,83 @@ def test_a_target_of_one_sample():
         assert count == 0 or distance.min() > 0
 
 
-def test_nobody_learns_through_another():
-    """Gradients of each loss are exactly 0 for all parts but its own and, of the edits', the critics."""
-    config = EXPO(**SMALL)
+def agent_and_batch(config, reward=1.0):
+    """With parameters, the logarithm of the temperature 0, and a batch of four rows."""
     agent = config.agent(ENV, PARAMS)
     keys = jax.random.split(jax.random.key(0), 6)
     params = agent.base.init(keys[0]) | agent.editor.init(keys[1])
     params |= {"critics": agent.critics.init(keys[2]), "temperature": jnp.float32(0)}
     obs, action = jax.random.normal(keys[3], (4, 3)), jax.random.uniform(keys[4], (4, 1))
-    transition = Transition(obs, action, jnp.ones(4), jnp.ones(4), jnp.zeros(4), obs, {})
-    batch = WithTarget(WithTarget(transition, params["base"]), params["critics"])
+    transition = Transition(obs, action, jnp.full(4, reward), jnp.ones(4), jnp.zeros(4), obs, {})
+    return agent, params, WithTarget(WithTarget(transition, params["base"]), params["critics"])
+
+
+def test_the_entropy_of_choosing_counts():
+    """Where all values are 0, a choice among n has the log-probability -log n, and targets are gamma alpha log n."""
+    config = EXPO(**SMALL | {"num_proposals": 5, "num_edits": 3}, backup_entropy=True)
+    agent, params, batch = agent_and_batch(config, reward=0.0)
+    params |= {"critics": jax.tree.map(jnp.zeros_like, params["critics"]), "temperature": jnp.log(0.2)}
+    batch = batch._replace(target=params["critics"])
+
+    @jax.jit
+    def found(params, batch, key):
+        _, log_prob = agent.bootstrap.sample(params, jnp.ones((16, 3)), agent.bootstrap.noise(key, (16,)))
+        return log_prob, config.terms(agent, ENV, PARAMS)["critics"].loss(params, batch, key, {})[0]
+
+    log_prob, loss = found(params, batch, jax.random.key(1))
+    np.testing.assert_allclose(log_prob, -np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(loss, (config.gamma * 0.2 * np.log(3)) ** 2 / 2, rtol=1e-5)
+
+
+def test_a_sharp_choice_in_the_target_is_the_best_edited_one():
+    sizes = SMALL | {"num_proposals": 4, "num_edits": 4, "num_critics": 2}
+    sharp, even = (EXPO(**sizes, backup_entropy=True, backup_inverse_temperature=b) for b in (1e9, 0.0))
+    agent, params, _ = agent_and_batch(sharp)
+    obs = jax.random.normal(jax.random.key(2), (16, 3))
+
+    @jax.jit
+    def found(params, obs):
+        noise = agent.bootstrap.noise(jax.random.key(3), (16,))
+        every, _ = several(4)(edit(agent.editor)(agent.base)).sample(params, obs, noise[0])
+        values = agent.critics.values(params["critics"], jnp.repeat(obs, 4, axis=0), every.reshape(-1, 1))
+        _, log_even = even.agent(ENV, PARAMS).bootstrap.sample(params, obs, noise)
+        return agent.bootstrap.sample(params, obs, noise), every, values.min(axis=0).reshape(16, 4), log_even
+
+    (action, log_sharp), every, values, log_even = found(params, obs)
+    np.testing.assert_array_equal(action, every[jnp.arange(16), jnp.argmax(values, axis=1)])
+    np.testing.assert_allclose(log_sharp, 0, atol=1e-6)
+    np.testing.assert_allclose(log_even, -np.log(4), rtol=1e-6)
+
+
+def test_edits_of_fresh_proposals():
+    """If the diffusion makes the replayed actions, they are edits of these; and else not."""
+    configs = [EXPO(**SMALL, edit_fresh_proposals=fresh) for fresh in (False, True)]
+    agent, params, batch = agent_and_batch(configs[0])
+    replayed = batch.batch.batch.action
+    copying = agent._replace(base=agent.base._replace(sample=lambda params, obs, noise: (replayed, None)))
+
+    @jax.jit
+    def losses(params, batch):
+        key = jax.random.key(1)
+        cases = [(config, each) for each in (agent, copying) for config in configs]
+        return [config.terms(each, ENV, PARAMS)["edit"].loss(params, batch, key, {})[0] for config, each in cases]
+
+    of_replayed, of_own, *of_copied = losses(params, batch)
+    np.testing.assert_allclose(of_copied, [of_replayed] * 2, rtol=1e-6)
+    assert abs(of_own - of_replayed) > 1e-5
+
+
+@pytest.mark.parametrize("options", [{}, {"backup_entropy": True, "edit_fresh_proposals": True}], ids=["", "options"])
+def test_nobody_learns_through_another(options):
+    """Gradients of each loss are exactly 0 for all parts but its own and, of the edits', the critics."""
+    config, key = EXPO(**SMALL, **options), jax.random.key(5)
+    agent, params, batch = agent_and_batch(config)
 
     @jax.jit
     def sizes(params):
         found = {}
         for name, term in config.terms(agent, ENV, PARAMS).items():
-            loss = lambda p, term=term: term.loss(p, batch, keys[5], {"entropy": jnp.float32(-1)})[0]  # noqa: E731
+            loss = lambda p, term=term: term.loss(p, batch, key, {"entropy": jnp.float32(-1)})[0]  # noqa: E731
             gradient = jax.grad(loss)(params)
             found[name] = {
                 part: sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(gradient[part])) for part in params
@@ -161,6 +223,9 @@ def test_steps_and_slow_copies(prior, trees):
         ("num_edits", {"num_edits": 3}),
         ("num_proposals", {"num_proposals": 0, "num_edits": 0}),
         ("target_critics", {"target_critics": 4}),
+        ("num_edits", {"backup_entropy": True, "num_edits": 0}),
+        ("best_in_target", {"backup_entropy": True, "best_in_target": False}),
+        ("backup_inverse_temperature", {"backup_inverse_temperature": -1.0}),
         ("diffusion_steps", {"diffusion_steps": 0}),
         ("target_entropy", {"target_entropy": -0.5}),
         ("pretraining", {"pretraining": 5}),

@@ -35,8 +35,8 @@ def texts(cell):
         yield from (value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
 
 
-def test_seven():
-    assert [script.stem[:2] for script in SCRIPTS] == ["01", "02", "03", "04", "05", "06", "08"]
+def test_eight():
+    assert [script.stem[:2] for script in SCRIPTS] == [f"0{number}" for number in range(1, 9)]
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {script.stem for script in SCRIPTS}
 
 

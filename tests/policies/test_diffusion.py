@@ -264,6 +264,24 @@ def test_a_flows_density_integrates_to_one_and_is_that_of_its_samples():
     np.testing.assert_allclose(stated, likelihood(known.mixture(), action, KEY), rtol=1e-5)
 
 
+def test_the_density_of_a_network_is_that_of_the_map_that_it_is():
+    """Of one dimension: the density of the noise less the logarithm of the map's slope."""
+    init, network = denoiser(1, (1,), lambda: MLP((8,), "mish", orthogonal=False))
+    policy = generative(init, network, rectified_flow(), flow(40, "midpoint"), 1, flow_likelihood(40))
+    noise, obs = jnp.linspace(-2, 2, 9)[:, None, None], jnp.ones((9, 1))
+
+    @jax.jit
+    def both(params):
+        slope = jax.grad(lambda noise: policy.sample(params, obs, noise)[0].sum())(noise)
+        action, stated = policy.sample(params, obs, noise)
+        return stated, standard_normal_log_prob(noise[:, 0]) - jnp.log(slope[:, 0, 0]), action
+
+    params = jax.tree.map(lambda leaf: 2 * leaf, init(KEY))  # else close to the identity
+    stated, known_log_prob, action = both(params)
+    assert jnp.ptp(action[:, 0] - noise[:, 0, 0]) > 0.1
+    np.testing.assert_allclose(stated, known_log_prob, atol=1e-3)
+
+
 def test_random_probes_estimate_the_divergence_without_bias():
     """On a linear slope, whose divergence is its trace and whose off-diagonal entries are all that probes get wrong."""
     matrix = jnp.array([[0.3, 0.8], [-0.5, -0.1]])

@@ -13,7 +13,7 @@ from jaxrl.core.chain import chain
 from jaxrl.core.combine import iterate
 from jaxrl.networks.denoiser import denoiser
 from jaxrl.networks.torsos import MLP
-from jaxrl.policies.bases import clipped, enclosed, gaussian, squash
+from jaxrl.policies.bases import clipped, deterministic, enclosed, gaussian, squash
 from jaxrl.policies.denoising import generative
 from jaxrl.policies.diffusion import ddpm, variance_preserving, vp_schedule
 from jaxrl.policies.flow import flow, rectified_flow
@@ -124,15 +124,30 @@ def test_a_temperature_chooses_by_softmax():
     )
     obs = jnp.zeros((30_000, 1))
     for temperature in (0.5, 1.0):
-        policy = best(first_coordinate, temperature)(pool)
-        action, _ = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
-        shares = np.bincount(np.asarray(action[:, 0], int), minlength=3) / len(obs)
-        np.testing.assert_allclose(shares, jax.nn.softmax(jnp.arange(3.0) / temperature), atol=0.012)
+        policy = best(first_coordinate, temperature, of_choice=True)(pool)
+        action, log_prob = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
+        number, known = np.asarray(action[:, 0], int), jax.nn.softmax(jnp.arange(3.0) / temperature)
+        np.testing.assert_allclose(np.bincount(number, minlength=3) / len(obs), known, atol=0.012)
+        np.testing.assert_allclose(jnp.exp(log_prob), known[number], rtol=1e-5)
+    policy = best(first_coordinate, of_choice=True)(pool)
+    action, log_prob = policy.sample(None, obs, policy.noise(KEY, (len(obs),)))
+    assert (action == 2).all()
+    assert (log_prob == 0).all(), "the best one is certain"
 
 
 NORMAL_EDITOR = gaussian(
     lambda key: None, lambda params, where: (jnp.zeros_like(where[1]), jnp.zeros_like(where[1])), 3
 )
+
+
+def test_a_deterministic_editor_is_among_candidates_too():
+    """Which draws nothing: its noise has no numbers."""
+    half = deterministic(lambda key: None, lambda params, where: jnp.full_like(where[1], 0.5))
+    (every, _), _ = drawn(chain(edit(half), several(3))(NORMAL), None)
+    (known, _), _ = drawn(several(3)(NORMAL), None)
+    (more, _), _ = drawn(chain(several(3), with_edits(half, 2))(NORMAL), None)
+    assert every.shape == (ROWS, 3, 1)
+    np.testing.assert_allclose(more, jnp.concatenate([known, known[:, :2] + 0.5], axis=1), atol=1e-6)
 
 
 def test_edits_stay_in_their_box_and_those_of_no_width_change_nothing(trees):
