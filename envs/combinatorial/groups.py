@@ -4,6 +4,7 @@ A group is an ``Instance`` whose nodes, cost and capacity have leaves ``[B, ...]
 have leaves ``[B, k, ...]``: partial solutions of one instance share all that does not change.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Start(NamedTuple):
 
 def begun(instance: Instance, start: Start) -> Instance:
     """The group of instances ``[B, ...]`` at their starts."""
-    return instance.replace(destination=start.destination, remaining=start.remaining)
+    return dataclasses.replace(instance, destination=start.destination, remaining=start.remaining)
 
 
 def each(function: Callable[..., Any], group: Instance, *arrays: jax.Array) -> Any:
@@ -56,7 +57,7 @@ def visits(problem: Problem, instance: Instance, actions: jax.Array) -> Remainin
     """Where each step of a solution ``[T]`` of one instance goes on from, ``[T, ...]``."""
 
     def step(remaining, action):
-        return onward(problem, instance.replace(remaining=remaining), action), remaining
+        return onward(problem, dataclasses.replace(instance, remaining=remaining), action), remaining
 
     return jax.lax.scan(step, instance.remaining, actions)[1]
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.environment import Environment
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrl.core.combine import as_averages
@@ -154,7 +155,8 @@ class Program:
             constants = list(closed.consts)
             for index, table in zip(large, tables):
                 constants[index] = table
-            return structure.unflatten(jax.core.eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(arguments)))
+            whole = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))
+            return structure.unflatten(whole(*jax.tree.leaves(arguments)))
 
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         tables = [jax.device_put(closed.consts[index], everywhere) for index in large]

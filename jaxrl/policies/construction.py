@@ -276,7 +276,7 @@ def rotated(problem: Problem, decode: Decode, starts: int) -> Decode:
         source = jnp.where(slots <= last, (slots + by) % last, slots).astype(jnp.int32)
         nodes = {name: row(instance, name)[source] for name in instance.nodes}
         cost = None if instance.cost is None else jnp.asarray(instance.cost)[source[:, None], source]
-        return instance.replace(nodes=nodes, cost=cost), source
+        return dataclasses.replace(instance, nodes=nodes, cost=cost), source
 
     def moved_back(source: jax.Array, actions: jax.Array) -> jax.Array:
         """The same tour ``[T]``, told from the first node on."""

@@ -1,5 +1,6 @@
 """Several solutions of each instance, drawn from a network and scored again: see ``envs/combinatorial/groups.py``."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -31,7 +32,7 @@ def draw(
 
     def step(remaining, inputs):
         noise, first = inputs
-        now = group.replace(remaining=remaining)
+        now = dataclasses.replace(group, remaining=remaining)
         action, _ = CHOICE.sample(None, flat(score(params, now)), noise)
         action = jnp.where(first == NOWHERE, action, first)
         action = jnp.where(allowed_in(problem, now).any(axis=(-2, -1)), action, NOWHERE)
@@ -53,7 +54,9 @@ def log_probs(
     _, k, steps = actions.shape
     visited = each(lambda *one: visits(problem, *one), group, actions)  # [B, k, T, ...]
     merged = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0], k * steps, *leaf.shape[3:]), visited)
-    side_by_side = group.replace(destination=jnp.repeat(group.destination, steps, axis=1), remaining=merged)
+    side_by_side = dataclasses.replace(
+        group, destination=jnp.repeat(group.destination, steps, axis=1), remaining=merged
+    )
     logits = flat(score(params, side_by_side)).reshape(*actions.shape, -1)
     chosen, _ = CHOICE.log_prob(None, logits, jnp.maximum(actions, 0), None)
     left = (actions != NOWHERE).at[..., 0].min(first == NOWHERE)
