@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrl.core.combine import NormalisedState, layers
+from jaxrl.core.combine import layers
+from jaxrl.core.scaled import NormalisedState
 from jaxrl.engine.episode import play_together
 from jaxrl.engine.loading import LoadedRun
 

@@ -59,7 +59,7 @@ def agent_of(config: Any) -> tuple[Any, Any, Any, Any]:
     import jax
 
     from jaxrl import make
-    from jaxrl.core.combine import WithTarget
+    from jaxrl.core.counted import WithTarget
 
     env = make(ENV)
     agent = config.agent(env, env.default_params)
@@ -158,7 +158,7 @@ def copies() -> Iterator[Row]:
     import jax.numpy as jnp
 
     from jaxrl import FQL
-    from jaxrl.core.combine import WithTarget
+    from jaxrl.core.counted import WithTarget
     from jaxrl.policies.flow import pushforward
     from jaxrl.policies.transforms import on_part
 

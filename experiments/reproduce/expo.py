@@ -88,7 +88,7 @@ def edits() -> Iterator[Row]:
     import optax
 
     from jaxrl import EXPO
-    from jaxrl.core.combine import WithTarget
+    from jaxrl.core.counted import WithTarget
     from jaxrl.core.types import Transition
 
     width, rows = 0.05, 64

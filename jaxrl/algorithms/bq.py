@@ -9,8 +9,9 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.combine import iterate, one_of
+from jaxrl.core.combine import iterate
 from jaxrl.core.config import check_within, static
+from jaxrl.core.counted import one_of
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Algorithm, Learner
 from jaxrl.envs.combinatorial.environment import Quotient

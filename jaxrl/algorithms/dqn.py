@@ -11,8 +11,9 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from jaxrl.bellman.utilities import Utility
-from jaxrl.core.combine import WithTarget, after, iterate, repeated, with_target
+from jaxrl.core.combine import iterate, repeated
 from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.counted import WithTarget, after, with_target
 from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.envs import stock_of

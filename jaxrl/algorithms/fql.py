@@ -13,8 +13,8 @@ from jaxrl.algorithms.generative import Generative
 from jaxrl.algorithms.off_policy import INFINITY
 from jaxrl.algorithms.sac import COMBINATIONS
 from jaxrl.core.alternate import silent
-from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.counted import WithTarget, with_target
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Key, Learner, Metrics, Policy, PyTree, Transition
 from jaxrl.networks.control import Actor

@@ -11,8 +11,9 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
 from jaxrl.core.alternate import Term, alternate, silent
-from jaxrl.core.combine import TargetState, WithTarget, relabel, with_target
+from jaxrl.core.combine import relabel
 from jaxrl.core.config import check_within, static
+from jaxrl.core.counted import TargetState, WithTarget, with_target
 from jaxrl.core.descend import acting, descend, judged_as_it_acts
 from jaxrl.core.types import Algorithm, Key, Learner, Metrics, Policy, PyTree, Transition
 from jaxrl.losses.value import squared_error

@@ -8,8 +8,9 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.combine import iterate, keep_best
+from jaxrl.core.combine import iterate
 from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.counted import keep_best
 from jaxrl.core.descend import descend, step_size, with_clipping
 from jaxrl.core.types import Algorithm
 from jaxrl.envs import unwrapped

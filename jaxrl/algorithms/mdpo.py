@@ -12,8 +12,9 @@ from gymnax.environments.environment import Environment
 from jaxrl.algorithms.on_policy import INFINITY, Labelled, OnPolicy
 from jaxrl.algorithms.sac import COMBINATIONS, SAC
 from jaxrl.core.alternate import Term, alternate
-from jaxrl.core.combine import Numbered, WithTarget, held, numbered, with_target
+from jaxrl.core.combine import held
 from jaxrl.core.config import check_within, static
+from jaxrl.core.counted import Numbered, WithTarget, numbered, with_target
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Algorithm, Key, Learner, Metrics
 from jaxrl.errors import InvalidArgument

@@ -8,9 +8,11 @@ import optax
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from jaxrl.core.combine import after, iterate, normalised, relabel, repeated, restarted
+from jaxrl.core.combine import iterate, relabel, repeated
 from jaxrl.core.config import check_within, static
+from jaxrl.core.counted import after, restarted
 from jaxrl.core.descend import with_clipping
+from jaxrl.core.scaled import normalised
 from jaxrl.core.types import Algorithm, Average, Learner, Transition
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.control import ActorsAndCritics

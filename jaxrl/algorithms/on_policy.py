@@ -10,17 +10,10 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from jaxrl.advantages.returns import estimated, gae, standardise
-from jaxrl.core.combine import (
-    check_divides,
-    iterate,
-    minibatched,
-    normalised,
-    relabel,
-    scaled_rewards,
-    together,
-)
+from jaxrl.core.combine import check_divides, iterate, minibatched, relabel, together
 from jaxrl.core.config import check_within, static
 from jaxrl.core.descend import descend, with_clipping
+from jaxrl.core.scaled import normalised, scaled_rewards
 from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.losses.value import clipped_squared_error, squared_error
 from jaxrl.networks.actor_critic import ActorCritic

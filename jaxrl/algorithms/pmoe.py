@@ -12,8 +12,8 @@ from gymnax.environments.environment import Environment
 from jaxrl.algorithms.off_policy import INFINITY
 from jaxrl.algorithms.ppo import PPO, Minibatch
 from jaxrl.algorithms.sac import COMBINATIONS, SAC
-from jaxrl.core.combine import WithTarget
 from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.counted import WithTarget
 from jaxrl.core.types import Metrics, Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.control import ExpertsAndCritics

@@ -10,9 +10,10 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from jaxrl.advantages.returns import estimated, gae
-from jaxrl.core.combine import check_divides, iterate, minibatched, normalised, relabel, scaled_rewards
+from jaxrl.core.combine import check_divides, iterate, minibatched, relabel
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size, with_clipping
+from jaxrl.core.scaled import normalised, scaled_rewards
 from jaxrl.core.types import Algorithm, Learner, Policy
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.policy_gradient import approximate_kl, clipped_surrogate

@@ -9,9 +9,10 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from jaxrl.advantages.returns import ValuedTransitions, gae
-from jaxrl.core.combine import iterate, normalised, relabel
+from jaxrl.core.combine import iterate, relabel
 from jaxrl.core.config import check_one_of, check_within, static
 from jaxrl.core.descend import descend, step_size, with_clipping
+from jaxrl.core.scaled import normalised
 from jaxrl.core.types import Algorithm
 from jaxrl.errors import InvalidArgument
 from jaxrl.policies.networks import Networks, actor_critic

@@ -15,8 +15,8 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.algorithms.off_policy import INFINITY, OffPolicy, mean_of
 from jaxrl.core.alternate import Term, alternate
-from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_one_of, check_within, static
+from jaxrl.core.counted import WithTarget, with_target
 from jaxrl.core.types import Algorithm, Key, Learner, Metrics
 from jaxrl.errors import InvalidArgument
 from jaxrl.losses.value import squared_error

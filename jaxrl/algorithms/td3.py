@@ -9,8 +9,8 @@ from gymnax.environments.environment import Environment
 
 from jaxrl.algorithms.off_policy import INFINITY, OffPolicy
 from jaxrl.core.alternate import Term, alternate
-from jaxrl.core.combine import WithTarget, with_target
 from jaxrl.core.config import check_within, static
+from jaxrl.core.counted import WithTarget, with_target
 from jaxrl.core.types import Algorithm
 from jaxrl.losses.value import squared_error
 from jaxrl.policies.bases import noisy

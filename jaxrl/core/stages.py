@@ -6,7 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl.core.combine import NormalisedState, as_averages, keep_best
+from jaxrl.core.combine import as_averages
+from jaxrl.core.counted import keep_best
+from jaxrl.core.scaled import NormalisedState
 from jaxrl.core.types import Algorithm, AlgorithmState, Behaviour, Key, Learner, Metrics, PyTree, Shared
 
 STAGE_KEY = 0x57A6E5

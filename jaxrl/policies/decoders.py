@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from jaxrl.core.combine import OBSERVATION_BOUND
 from jaxrl.core.moments import Moments
+from jaxrl.core.scaled import OBSERVATION_BOUND
 from jaxrl.core.types import Key, PyTree
 from jaxrl.errors import InvalidArgument
 from jaxrl.networks.denoiser import TimeFeatures, denoiser

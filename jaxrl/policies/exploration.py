@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments import spaces
 
-from jaxrl.core.combine import CountedState
+from jaxrl.core.counted import CountedState
 from jaxrl.core.types import Key, Learner, Shared
 
 

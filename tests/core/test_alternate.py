@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from jaxrl.core.alternate import Term, alternate
-from jaxrl.core.combine import held, numbered, restarted, together
+from jaxrl.core.combine import held, together
+from jaxrl.core.counted import numbered, restarted
 from jaxrl.core.descend import descend
 from jaxrl.core.types import Average, Learner
 from jaxrl.policies.bases import deterministic

@@ -13,22 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxrl import InvalidArgument
-from jaxrl.core.combine import (
-    OBSERVATION_BOUND,
-    after,
-    as_averages,
-    every,
-    iterate,
-    minibatched,
-    normalised,
-    one_of,
-    relabel,
-    repeated,
-    scaled_rewards,
-    shuffle,
-    take_rows,
-    with_target,
-)
+from jaxrl.core.combine import as_averages, iterate, minibatched, relabel, repeated, shuffle, take_rows
+from jaxrl.core.counted import after, every, one_of, with_target
+from jaxrl.core.scaled import OBSERVATION_BOUND, normalised, scaled_rewards
 from jaxrl.core.types import Average, Behaviour, Learner, Shared, Source
 from jaxrl.engine.memory import inner_jaxprs
 from jaxrl.engine.program import Program, member_axes

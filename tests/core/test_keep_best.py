@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrl.core.combine import WORST, keep_best
+from jaxrl.core.counted import WORST, keep_best
 from jaxrl.core.types import Behaviour, Learner
 from jaxrl.engine.memory import inner_jaxprs
 from jaxrl.engine.program import member_axes

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.combine import NormalisedState, iterate
+from jaxrl.core.combine import iterate
 from jaxrl.core.moments import Moments
+from jaxrl.core.scaled import NormalisedState
 from jaxrl.core.stages import acting_part, in_stages, judged_by_best, with_acting_part
 from jaxrl.core.types import Behaviour, Learner, Shared, Source
 

@@ -8,7 +8,7 @@ import pytest
 from experiments.reproduce import expo as known
 from experiments.reproduce import expo_maze
 from jaxrl import EXPO, InvalidArgument, make, train
-from jaxrl.core.combine import WithTarget
+from jaxrl.core.counted import WithTarget
 from jaxrl.core.types import Transition
 from jaxrl.engine.program import member_axes
 from jaxrl.policies.transforms import edit, several

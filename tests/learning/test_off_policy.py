@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrl import MDPO, PMOE, PMOEPPO, PPO, SAC, TD3, TRPO, InvalidArgument, SoftMDPO, make, train
-from jaxrl.core.combine import WithTarget, layers
+from jaxrl.core.combine import layers
+from jaxrl.core.counted import WithTarget
 from jaxrl.core.types import Transition
 from jaxrl.engine.program import member_axes
 from jaxrl.losses.policy_gradient import mirror_descent
