@@ -18,6 +18,8 @@ EVALUATIONS, EPISODES = 20, 32
 """in a training, and of each seed at each"""
 LIMIT = 300
 """steps of an episode; the walker takes about 32"""
+REACHED = 0.9
+"""success rate that counts as having learned the way"""
 MARGIN = 0.1
 """of success rates: what counts as better without disjoint intervals, and how far the first steps may fall"""
 SHARED = {
@@ -90,11 +92,11 @@ def maze(
             how = {"evaluate_every": every, "evaluation_episodes": episodes, "sinks": [Progress()]}
             how["env_settings"] = {"max_steps_in_episode": limit}
             curves[name] = train(config, ENV, seeds=seeds, steps=long, **how).metrics
-    yield from rows(curves, f"{ENV} at a CPU's sizes, {steps:,} steps, episodes of at most {limit}")
+    yield from rows(curves, every, f"{ENV} at a CPU's sizes, {steps:,} steps, episodes of at most {limit}")
 
 
-def rows(curves: dict[str, dict[str, np.ndarray]], where: str) -> Iterable[Row]:
-    """The rows of metrics ``[seeds, evaluations]``, evenly spaced over the steps; of the imitation one evaluation."""
+def rows(curves: dict[str, dict[str, np.ndarray]], every: int, where: str) -> Iterable[Row]:
+    """The rows of metrics ``[seeds, evaluations]``, ``every`` so many steps; of the imitation one evaluation."""
 
     def at(share: float, name: str, metric: str) -> np.ndarray:
         curve = curves[name][f"evaluation_{metric}"]
@@ -105,6 +107,9 @@ def rows(curves: dict[str, dict[str, np.ndarray]], where: str) -> Iterable[Row]:
     for name in rivals:
         of = (at(0.25, one, "return") for one in ("EXPO", name))
         yield better(f"{where}: success at a quarter, EXPO beside {name}", *of, MARGIN)
+    for name in rivals:
+        of = (-until(curves[one]["evaluation_return"], every) for one in ("EXPO", name))
+        yield better(f"{where}: minus the steps until a success rate of {REACHED}, EXPO beside {name}", *of)
     bound = float(interquartile_interval(at(1.0, "imitation", "return")).value) - MARGIN
     name = f"{where}: success at a tenth, beside the imitation's less {MARGIN}"
     yield at_least(name, at(0.1, "EXPO", "return"), bound, "claim")
@@ -112,6 +117,13 @@ def rows(curves: dict[str, dict[str, np.ndarray]], where: str) -> Iterable[Row]:
         for name in others:
             of = (-at(share, one, "length") for one in ("EXPO", name))
             yield better(f"{where}: minus the steps of an episode at {when}, EXPO beside {name}", *of)
+
+
+def until(success: np.ndarray, every: int) -> np.ndarray:
+    """Steps ``[seeds]`` until the first evaluation at which a success rate ``[seeds, evaluations]`` is ``REACHED``; one
+    evaluation after the last where it never is."""
+    reached = np.concatenate([success >= REACHED, np.ones((len(success), 1), bool)], axis=1)
+    return every * (1.0 + reached.argmax(axis=1))
 
 
 def better(name: str, ours: np.ndarray, theirs: np.ndarray, margin: float | None = None) -> Row:

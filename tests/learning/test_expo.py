@@ -257,10 +257,12 @@ def test_verdicts_in_the_maze():
         return {"evaluation_return": np.full((4, evaluations), success), "evaluation_length": np.full((4, 20), length)}
 
     curves = {"EXPO": curve(0.9, 30.0), "others": curve(0.75, 40.0), "imitation": curve(0.95, 30.0)}
-    verdicts = [row.verdict for row in expo_maze.rows(curves, "")]
-    assert verdicts == ["holds", "holds", "holds", "falls short", "holds", "falls short"]
+    verdicts = [row.verdict for row in expo_maze.rows(curves, 1_000, "")]
+    assert verdicts == ["holds", "holds", "holds", "holds", "falls short", "holds", "falls short"]
     curves["EXPO"]["evaluation_return"][:, 1] = 0.8  # the second of twenty
-    assert [row.verdict for row in expo_maze.rows(curves, "")][1] == "falls short"
+    assert [row.verdict for row in expo_maze.rows(curves, 1_000, "")][2] == "falls short"
+    rising = np.array([[0.5, 0.95, 0.8], [0.9, 0.9, 0.9], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(expo_maze.until(rising, 1_000), [2_000, 1_000, 4_000])
     noisy = np.array([0.7, 0.9, 0.8, 0.8])
     assert expo_maze.better("", noisy, noisy - 0.05, 0.1).verdict == "falls short"
     assert expo_maze.better("", noisy + 0.1, noisy + 0.15, 0.1).verdict.startswith("not testable here")
