@@ -162,9 +162,8 @@ def check_divides(batch_size: int, minibatches: int, name: str = "num_minibatche
 def repeated(learner: Learner, times: int, stacked: tuple[str, ...] = ()) -> Learner:
     """Updates ``times`` times, on the parts of a batch whose leaves have a leading axis of that length.
 
-    Laws: ``repeated(learner, 1)`` on ``batch[None]`` is ``learner`` on ``batch``; ``repeated(learner, n)`` is
-    the fold of
-    ``learner.update`` over the ``n`` parts. Metrics are averaged, but for those named in ``stacked``, which get a
+    Laws: ``repeated(learner, 1)`` on ``batch[None]`` is ``learner`` on ``batch``; ``repeated(learner, n)`` is the fold
+    of ``learner.update`` over the ``n`` parts. Metrics are averaged, but for those named in ``stacked``, which get a
     leading axis ``[times, ...]``.
     """
 
